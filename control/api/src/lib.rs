@@ -1,0 +1,1 @@
+//! Types on Flame's REST and gRPC edges, and the client that flamectl and flamelet share

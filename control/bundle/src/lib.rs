@@ -1,0 +1,1 @@
+//! What a Flame code bundle is: component inspection, roles, digests

@@ -1,0 +1,1 @@
+//! Flame's control plane: apiserver, controller, notifier, store, deployers, embedded broker

@@ -1,0 +1,1 @@
+//! Flame's topology abstraction graph: schema and data spec to tasks

@@ -1,0 +1,1 @@
+//! MNIST by federated averaging: one component for the trainer and the aggregator

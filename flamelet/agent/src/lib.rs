@@ -1,0 +1,1 @@
+//! The participant's agent: control-plane session, task supervision, the flamelet binary

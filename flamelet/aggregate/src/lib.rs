@@ -1,0 +1,1 @@
+//! Federated aggregation rules over ndarray

@@ -1,0 +1,1 @@
+//! Flame's channel semantics over MQTT and in-process transports

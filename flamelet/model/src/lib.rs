@@ -1,0 +1,1 @@
+//! Flame's tensors, models, safetensors files and the wire encoding of a message

@@ -1,0 +1,1 @@
+//! Runs an untrusted worker component in wasmtime with what its grant allows

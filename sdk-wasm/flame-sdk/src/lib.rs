@@ -1,0 +1,1 @@
+//! Write federated learning workers as WebAssembly components

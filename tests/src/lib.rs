@@ -1,0 +1,1 @@
+//! Flame's end-to-end tests, conformance cases, hostile guests and benchmarks
