@@ -1,1 +1,28 @@
-//! Flame's end-to-end tests, conformance cases, hostile guests and benchmarks
+//! Harness of the end-to-end tests: the real programs as child processes on free ports, in folders of their own.
+//!
+//! Nothing here waits by the clock: it waits for a line, a state or an exit, with a deadline.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test harness: what goes wrong here ends the test with its place"
+)]
+
+mod broker;
+mod flame;
+mod guests;
+mod process;
+
+pub use broker::Mosquitto;
+pub use flame::{Agent, Flame, FlameBuilder, Task};
+pub use guests::{guest, mnist, python};
+pub use process::{Child, Finished, finish, process_output, program, program_folder};
+
+/// Deadline of every wait in these tests: generous, because a debug build on a busy machine is slow.
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(180);
+
+/// The checkout's root.
+pub fn root() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the root").to_owned()
+}

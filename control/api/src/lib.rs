@@ -1,1 +1,43 @@
-//! Types on Flame's REST and gRPC edges, and the client that flamectl and flamelet share
+//! The types that cross Flame's edges, REST and gRPC, and the client that `flamectl`, `flamelet` and `fiab` share.
+//!
+//! Both sides of an edge use the same type, so that neither can drift. Nothing here decides anything: life cycles are
+//! the server's, expansion is `flame-tag`'s.
+
+mod agent;
+mod client;
+mod entity;
+mod ids;
+mod problem;
+mod secret;
+mod state;
+
+pub use agent::{
+    AgentReport, BrokerAccess, ChannelGrant, CodeRef, LogLevel, LogLine, MetricRow, OptimizerChoice, Progress,
+    RosterEntry, TaskGrant, TaskResources,
+};
+pub use client::{Client, ClientError};
+pub use entity::{
+    CodeRevision, CreateDesign, Created, Design, DesignDetail, Job, JobCreated, JobSnapshot, LogRecord, MetricRecord,
+    ModelArtifact, SchemaRevision, Task, TaskCounts,
+};
+pub use ids::{AgentId, DesignId, IdError, JobId};
+pub use problem::{Code, Problem};
+pub use secret::{Secret, SecretKey};
+/// A point in time; RFC 3339 in JSON.
+pub use jiff::Timestamp;
+pub use state::{IllegalTransition, JobState, TaskKind, TaskState};
+
+/// The notifier's protocol, generated from `proto/notifier.proto`.
+#[expect(missing_docs, clippy::pedantic, reason = "generated; the .proto file documents it")]
+pub mod notifier {
+    tonic::include_proto!("flame.notifier.v1");
+}
+
+/// Default port of the apiserver (REST).
+pub const API_PORT: u16 = 10100;
+/// Default port of the notifier (gRPC).
+pub const NOTIFIER_PORT: u16 = 10101;
+/// Default port of the embedded MQTT broker.
+pub const BROKER_PORT: u16 = 1883;
+/// The name under which a job's global model is published.
+pub const MODEL: &str = "model";

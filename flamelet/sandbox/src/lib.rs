@@ -1,1 +1,34 @@
-//! Runs an untrusted worker component in wasmtime with what its grant allows
+//! Runs an untrusted worker component in wasmtime, with what its grant allows and nothing else.
+//!
+//! A [`Sandbox`] compiles and caches components and links them against the WIT package `flame:worker` and the few WASI
+//! interfaces that Rust's standard library needs: no sockets, no http, no directories, no environment. [`Sandbox::run`]
+//! runs one task on a thread of its own and tells how it ended. A trap, an exhausted limit or a panic ends that task
+//! and nothing else.
+//!
+//! This crate knows nothing of the control plane: what it hears of a job stands in [`TaskSpec`], what it has to say goes
+//! into a [`TaskSink`].
+
+mod bindings;
+mod cache;
+mod charge;
+mod dataset;
+mod engine;
+mod error;
+mod host;
+mod idx;
+mod limits;
+mod run;
+mod sink;
+mod spec;
+mod state;
+mod stdio;
+mod text;
+
+pub use dataset::{Dataset, DatasetError};
+pub use engine::{Prepared, Sandbox, SandboxConfig, SandboxError};
+pub use limits::Limits;
+pub use run::Outcome;
+pub use sink::{Level, SinkError, TaskSink};
+pub use flame_aggregate::OptionValue;
+pub use spec::{ChannelSpec, OptimizerSpec, TaskSpec};
+pub use text::printable;

@@ -1,0 +1,181 @@
+//! What passes between the control plane and an agent over REST.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentId, JobId, Secret, SecretKey, TaskKind};
+
+/// Answer to `POST /v1/agent/grant`: everything that a flamelet needs to run its task under one attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskGrant {
+    /// The job.
+    pub job: JobId,
+    /// The job's name; may be empty.
+    pub job_name: String,
+    /// The task, and its end on channels.
+    pub task: AgentId,
+    /// Role in the schema.
+    pub role: String,
+    /// Position within the role, from 0.
+    pub index: u32,
+    /// Who brings the compute.
+    pub kind: TaskKind,
+    /// Raised by every grant, from 1. Everything that the agent sends names it.
+    pub attempt: u32,
+    /// The worker's seed: a hash of the job's seed, role, group and index.
+    pub seed: u64,
+    /// The job's hyperparameters as the job file gives them.
+    pub hyperparameters: serde_json::Map<String, serde_json::Value>,
+    /// Channels of this role.
+    pub channels: Vec<ChannelGrant>,
+    /// The component to run.
+    pub code: CodeRef,
+    /// The job's aggregation rule, where it names one.
+    pub optimizer: Option<OptimizerChoice>,
+    /// The data set that the job names for evaluation.
+    pub evaluation_data: Option<String>,
+    /// What the job asks for this role.
+    pub resources: TaskResources,
+}
+
+/// One channel of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChannelGrant {
+    /// Name in the schema.
+    pub name: String,
+    /// The group that this task is in.
+    pub group: String,
+    /// Function tags of this role on the channel.
+    pub func_tags: Vec<String>,
+    /// Whom the job expects in this group, this task included, by role and index.
+    pub roster: Vec<RosterEntry>,
+    /// Seals every message of the channel and group.
+    pub key: SecretKey,
+    /// Where messages go.
+    pub broker: BrokerAccess,
+    /// Ends that a round needs; absent: all of the other role's.
+    pub min_participants: Option<u32>,
+    /// Seconds to wait for ends that are away.
+    pub join_timeout: u64,
+}
+
+/// A worker that the job expects on a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RosterEntry {
+    /// Its end.
+    pub end: AgentId,
+    /// Its role.
+    pub role: String,
+    /// Its position within the role.
+    pub index: u32,
+}
+
+/// How to reach the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BrokerAccess {
+    /// `mqtt://host:port`. A host of `0.0.0.0` or none means: the host of the apiserver that the agent was given.
+    pub url: String,
+    /// Login, where the broker wants one.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+}
+
+/// The bytes of a component, by digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CodeRef {
+    /// SHA-256 of the component, hex.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// An aggregation rule and its options (`modelSpec.optimizer`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OptimizerChoice {
+    /// Name of the rule in the aggregation catalogue.
+    pub sort: String,
+    /// Its options.
+    #[serde(default)]
+    pub kwargs: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a job asks for a role. Absent: the agent's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskResources {
+    /// Guest memory in bytes, summed over its memories.
+    pub memory: Option<u64>,
+    /// Bytes of tensors on the host.
+    pub tensor_bytes: Option<u64>,
+    /// Seconds of wall time for the whole task.
+    pub wall_time: Option<u64>,
+}
+
+/// Body of `POST /v1/agent/report`: logs, metrics and progress since the last report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AgentReport {
+    /// The attempt that the grant named.
+    pub attempt: u32,
+    /// Counts up from 1 within an attempt; a report that was stored already is acknowledged and not stored again.
+    pub serial: u64,
+    /// Lines since the last report, oldest first.
+    pub logs: Vec<LogLine>,
+    /// Rounds recorded since the last report.
+    pub metrics: Vec<MetricRow>,
+    /// The newest progress.
+    pub progress: Option<Progress>,
+}
+
+/// A line that the guest, or the host about it, logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogLine {
+    /// When.
+    pub timestamp: Timestamp,
+    /// How grave.
+    pub level: LogLevel,
+    /// The text, with control characters escaped.
+    pub text: String,
+}
+
+/// How grave a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the usual five")]
+pub enum LogLevel {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// A round's measurements.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MetricRow {
+    /// The round, from 1.
+    pub round: u64,
+    /// Name to value; finite values only.
+    pub values: BTreeMap<String, f64>,
+}
+
+/// How far a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Progress {
+    /// Rounds done.
+    pub round: u64,
+    /// Rounds in all.
+    pub rounds: u64,
+}

@@ -1,0 +1,151 @@
+//! `flamectl watch job ID`: follows a job until it has ended; the exit status says how.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use flame_api::{ClientError, JobId, JobSnapshot, JobState, TaskCounts};
+use futures::StreamExt;
+
+use crate::printer::escape_json;
+use crate::{Context, Failure, JobRef, Printer, text};
+
+/// How long a server that answered before may be away, being restarted for instance.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// First and longest pause between two attempts to get back to it.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
+
+/// Arguments of `watch job`.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// Job id, or a beginning of it that is unique
+    #[arg(value_name = "JOB")]
+    pub job: JobRef,
+    /// How to print: text for people, or one JSON object per change
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: WatchFormat,
+}
+
+/// How changes are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum WatchFormat {
+    /// A line for people.
+    #[default]
+    Text,
+    /// A snapshot as the API has it, one per line.
+    Json,
+}
+
+pub(crate) async fn run(args: WatchArgs, context: &mut Context) -> Result<(), Failure> {
+    let id = args.job.resolve(&context.client).await?;
+    let mut last_line = String::new();
+    let mut heard: Option<Instant> = None;
+    let mut pause = BACK_OFF.0;
+    loop {
+        let interrupted = match context.client.watch(&id).await {
+            Ok(mut snapshots) => loop {
+                match snapshots.next().await {
+                    Some(Ok(snapshot)) => {
+                        (heard, pause) = (Some(Instant::now()), BACK_OFF.0);
+                        show(&snapshot, args.output, &mut last_line, &mut context.printer)?;
+                        if snapshot.job.state.is_final() {
+                            return outcome(&snapshot);
+                        }
+                    }
+                    Some(Err(error)) => break error,
+                    None => {
+                        let url = context.client.base().to_owned();
+                        break ClientError::Unreachable {
+                            url,
+                            reason: "it ended the watch before the job ended".into(),
+                        };
+                    }
+                }
+            },
+            Err(error) => error,
+        };
+        // Only a server that answered before may be on its way back, and only its absence passes.
+        let passing = matches!(interrupted, ClientError::Unreachable { .. })
+            || interrupted.problem().is_some_and(|problem| problem.code == flame_api::Code::Unavailable);
+        if !passing || heard.is_none_or(|heard| heard.elapsed() > PATIENCE) {
+            return Err(interrupted.into());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(BACK_OFF.1);
+    }
+}
+
+fn show(
+    snapshot: &JobSnapshot,
+    format: WatchFormat,
+    last_line: &mut String,
+    printer: &mut Printer,
+) -> Result<(), Failure> {
+    let line = match format {
+        WatchFormat::Text => line(snapshot),
+        WatchFormat::Json => escape_json(&serde_json::to_string(snapshot).map_err(std::io::Error::from)?),
+    };
+    if line != *last_line {
+        match format {
+            WatchFormat::Text => printer.status(&line)?,
+            WatchFormat::Json => printer.line(&line)?,
+        }
+        *last_line = line;
+    }
+    Ok(())
+}
+
+fn outcome(snapshot: &JobSnapshot) -> Result<(), Failure> {
+    let job = &snapshot.job;
+    if job.state == JobState::Completed {
+        return Ok(());
+    }
+    let reason = if job.reason.is_empty() { "no reason was given" } else { &job.reason };
+    Err(Failure::outcome(format!("job {} {}: {}", job.id, job.state, text::safe(reason)), advice(&job.id)))
+}
+
+fn advice(id: &JobId) -> String {
+    format!("`flamectl get tasks {id}` and `flamectl get logs {id}` say more")
+}
+
+/// `running  round 3/20  loss 0.3124  accuracy 0.9120  bytes 1.2 MiB  tasks 5 running`
+fn line(snapshot: &JobSnapshot) -> String {
+    let mut parts = vec![snapshot.job.state.to_string()];
+    match (snapshot.progress, &snapshot.latest) {
+        (Some(progress), _) => parts.push(format!("round {}/{}", progress.round, progress.rounds)),
+        (None, Some(latest)) => parts.push(format!("round {}", latest.round)),
+        (None, None) => {}
+    }
+    if let Some(latest) = &snapshot.latest {
+        for name in ["loss", "accuracy"] {
+            if let Some(value) = latest.values.get(name) {
+                parts.push(format!("{name} {}", text::number(*value)));
+            }
+        }
+        let bytes = latest.values.iter().filter(|(name, value)| name.starts_with("bytes") && **value >= 0.0);
+        let counted: Vec<f64> = bytes.map(|(_, value)| *value).collect();
+        if !counted.is_empty() {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "saturates; no value is negative"
+            )]
+            let sum = counted.iter().sum::<f64>() as u64;
+            parts.push(format!("bytes {}", text::size(sum)));
+        }
+    }
+    parts.push(format!("tasks {}", counts(&snapshot.tasks)));
+    parts.join("  ")
+}
+
+fn counts(tasks: &TaskCounts) -> String {
+    let by_state = [
+        (tasks.ready, "ready"),
+        (tasks.running, "running"),
+        (tasks.completed, "completed"),
+        (tasks.failed, "failed"),
+        (tasks.terminated, "terminated"),
+    ];
+    let shown: Vec<_> =
+        by_state.iter().filter(|(count, _)| *count > 0).map(|(count, state)| format!("{count} {state}")).collect();
+    if shown.is_empty() { "none".into() } else { shown.join(", ") }
+}

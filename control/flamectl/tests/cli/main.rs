@@ -1,0 +1,6 @@
+//! The binary as a user meets it, against a server with canned answers.
+#![expect(clippy::unwrap_used, reason = "a test ends where its assumption does")]
+
+mod mistakes;
+mod support;
+mod walkthrough;

@@ -1,0 +1,75 @@
+//! Designs, schemas, code.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use flame_api::{CreateDesign, Created, Design, DesignDetail, DesignId};
+use serde::Deserialize;
+
+use super::reply::{Answer, Failure, InPath, InQuery, Reply, file, read, read_json, read_text};
+use super::{Api, MAX_CODE, MAX_TEXT};
+
+/// The name of the uploaded file, for messages.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileName {
+    file: Option<String>,
+}
+
+impl FileName {
+    /// Foreign text is cut before it gets into a message.
+    pub(crate) fn or(self, default: &str) -> String {
+        let name = self.file.filter(|name| !name.is_empty()).unwrap_or_else(|| default.to_owned());
+        name.chars().filter(|c| !c.is_control()).take(200).collect()
+    }
+}
+
+pub(crate) async fn create(State(api): State<Api>, body: Body) -> Answer<Design> {
+    let create: CreateDesign = read_json(body, MAX_TEXT).await?;
+    Ok(Reply::created(api.controller.run(move |controller| controller.create_design(create)).await?))
+}
+
+pub(crate) async fn list(State(api): State<Api>) -> Answer<Vec<Design>> {
+    Ok(Reply::ok(api.controller.run(crate::controller::Controller::designs).await?))
+}
+
+pub(crate) async fn one(State(api): State<Api>, InPath(design): InPath<DesignId>) -> Answer<DesignDetail> {
+    Ok(Reply::ok(api.controller.run(move |controller| controller.design_detail(&design)).await?))
+}
+
+pub(crate) async fn create_schema(
+    State(api): State<Api>,
+    InPath(design): InPath<DesignId>,
+    InQuery(name): InQuery<FileName>,
+    body: Body,
+) -> Answer<Created> {
+    let text = read_text(body, MAX_TEXT).await?;
+    let name = name.or("schema.json");
+    Ok(Reply::created(api.controller.run(move |controller| controller.create_schema(&design, name, text)).await?))
+}
+
+pub(crate) async fn schema(
+    State(api): State<Api>,
+    InPath((design, version)): InPath<(DesignId, u32)>,
+) -> Result<Response, Failure> {
+    let record = api.controller.run(move |controller| controller.schema(&design, Some(version))).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], record.text).into_response())
+}
+
+pub(crate) async fn create_code(
+    State(api): State<Api>,
+    InPath(design): InPath<DesignId>,
+    body: Body,
+) -> Answer<Created> {
+    let bytes = read(body, MAX_CODE).await?;
+    Ok(Reply::created(api.controller.create_code(design, bytes).await?))
+}
+
+pub(crate) async fn code(
+    State(api): State<Api>,
+    InPath((design, version)): InPath<(DesignId, u32)>,
+) -> Result<Response, Failure> {
+    let record = api.controller.run(move |controller| controller.code(&design, Some(version))).await?;
+    file(&api.controller.artifacts.code_path(&record.sha256)).await
+}

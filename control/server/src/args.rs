@@ -1,0 +1,167 @@
+//! Flags and environment of the binary: read here, once. A flag wins over its variable, and that over the default.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Parser, ValueEnum};
+use flame_api::{API_PORT, BROKER_PORT, NOTIFIER_PORT};
+
+use crate::broker::{BrokerChoice, BrokerError};
+use crate::config::ServerConfig;
+use crate::deploy::ProcessDeployer;
+
+/// Folder of the server's data.
+pub const HOME_VARIABLE: &str = "FLAME_CONTROL_HOME";
+/// Address to listen on.
+pub const LISTEN_VARIABLE: &str = "FLAME_CONTROL_LISTEN";
+/// Port of the apiserver.
+pub const API_PORT_VARIABLE: &str = "FLAME_CONTROL_API_PORT";
+/// Port of the notifier.
+pub const NOTIFIER_PORT_VARIABLE: &str = "FLAME_CONTROL_NOTIFIER_PORT";
+/// URL of a broker elsewhere. May hold its login.
+pub const BROKER_VARIABLE: &str = "FLAME_BROKER";
+/// Port of the embedded broker.
+pub const BROKER_PORT_VARIABLE: &str = "FLAME_CONTROL_BROKER_PORT";
+/// The flamelet that is started for system tasks.
+pub const FLAMELET_VARIABLE: &str = "FLAME_FLAMELET";
+/// What is logged.
+pub const LOG_VARIABLE: &str = "FLAME_LOG";
+/// Folder of flamectl's configuration; the same that flamectl reads.
+pub const CLI_HOME_VARIABLE: &str = "FLAME_HOME";
+
+const EXAMPLES: &str = "\
+Examples:
+  flame-control
+      Everything on this machine: REST on 10100, gRPC on 10101, an MQTT broker on 1883.
+  flame-control --listen 0.0.0.0
+      The same for participants on other machines.
+  flame-control --broker mqtt://broker.example.org:1883
+      With a broker that runs elsewhere.
+  flame-control --data mnist-test=data/mnist/test
+      Grants system tasks a data set, such as the one that a job names for evaluation.
+
+On its first start the server makes a token, writes it to HOME/token and into flamectl's configuration
+($FLAME_HOME/config.yaml, default ~/.flame/config.yaml).";
+
+/// Flame's control plane: apiserver, controller, notifier and an MQTT broker.
+#[derive(Debug, Parser)]
+#[command(name = "flame-control", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// Folder of the server's data [default: ~/.flame/control]
+    #[arg(long, value_name = "DIR", env = HOME_VARIABLE)]
+    pub home: Option<PathBuf>,
+    /// Address to listen on; 0.0.0.0 for participants on other machines
+    #[arg(long, value_name = "IP", env = LISTEN_VARIABLE, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub listen: IpAddr,
+    /// Port of the apiserver (REST)
+    #[arg(long, value_name = "PORT", env = API_PORT_VARIABLE, default_value_t = API_PORT)]
+    pub api_port: u16,
+    /// Port of the notifier (gRPC)
+    #[arg(long, value_name = "PORT", env = NOTIFIER_PORT_VARIABLE, default_value_t = NOTIFIER_PORT)]
+    pub notifier_port: u16,
+    /// An MQTT 5 broker that runs elsewhere, mqtt://[USER:PASSWORD@]HOST[:PORT]; without it, one is embedded
+    #[arg(long, value_name = "URL", env = BROKER_VARIABLE, hide_env_values = true)]
+    pub broker: Option<String>,
+    /// Port of the embedded broker
+    #[arg(long, value_name = "PORT", env = BROKER_PORT_VARIABLE, default_value_t = BROKER_PORT)]
+    pub broker_port: u16,
+    /// A data set that system tasks may open; may be given several times
+    #[arg(long, value_name = "NAME=PATH", value_parser = data_grant)]
+    pub data: Vec<(String, PathBuf)>,
+    /// The flamelet to start for system tasks [default: the one beside this program, else on PATH]
+    #[arg(long, value_name = "PATH", env = FLAMELET_VARIABLE)]
+    pub flamelet: Option<PathBuf>,
+    /// What is logged, such as debug or info,flame_control=trace
+    #[arg(long, value_name = "FILTER", env = LOG_VARIABLE, default_value = "info,rumqttd=off")]
+    pub log: String,
+    /// How it is logged
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why flags and environment make no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ArgsError {
+    /// No home folder is known.
+    #[error("there is no home folder: set HOME, or name a folder for the server's data by --home")]
+    NoHome,
+    /// The broker's URL is none.
+    #[error("--broker: {0}")]
+    Broker(#[from] BrokerError),
+}
+
+fn data_grant(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            let path = PathBuf::from(path);
+            // The flamelet may run in another folder than we do.
+            let found = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
+            Ok((name.to_owned(), found))
+        }
+        _ => Err("write NAME=PATH, such as mnist-test=data/mnist/test".into()),
+    }
+}
+
+impl Args {
+    /// The configuration of the server.
+    pub fn server_config(&self) -> Result<ServerConfig, ArgsError> {
+        let home = match &self.home {
+            Some(home) => home.clone(),
+            None => flame_home().ok_or(ArgsError::NoHome)?.join("control"),
+        };
+        let broker = match &self.broker {
+            Some(url) => BrokerChoice::external(url)?,
+            None => BrokerChoice::Embedded { listen: SocketAddr::new(self.listen, self.broker_port) },
+        };
+        Ok(ServerConfig {
+            api: SocketAddr::new(self.listen, self.api_port),
+            notifier: SocketAddr::new(self.listen, self.notifier_port),
+            broker,
+            deployer: Arc::new(ProcessDeployer::new(self.flamelet.clone(), &home)),
+            system_data: self.data.clone(),
+            advertise_host: None,
+            skip_admission: false,
+            home,
+        })
+    }
+}
+
+/// Folder of flamectl's configuration: `FLAME_HOME`, else `~/.flame`.
+pub fn flame_home() -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set(CLI_HOME_VARIABLE).or_else(|| set("HOME").map(|home| home.join(".flame")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_are_consistent_and_the_help_has_examples() {
+        Args::command().debug_assert();
+        let help = Args::command().render_long_help().to_string();
+        for part in ["Examples:", "FLAME_CONTROL_HOME", "--broker", "NAME=PATH"] {
+            assert!(help.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn data_grants_name_what_exists() {
+        assert!(data_grant("here=.").is_ok_and(|(name, path)| name == "here" && path.is_absolute()));
+        for bad in ["here", "=.", "here=", "here=/no/such/folder"] {
+            assert!(data_grant(bad).is_err(), "{bad}");
+        }
+    }
+}

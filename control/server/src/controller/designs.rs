@@ -1,0 +1,153 @@
+//! Designs and the revisions of their schemas and code.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flame_api::{
+    Code, CodeRef, CodeRevision, CreateDesign, Created, Design, DesignDetail, DesignId, Problem, SchemaRevision,
+    Timestamp,
+};
+use flame_tag::Schema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Controller;
+use super::admission::admit;
+use super::jobs::{lacks, no_revision, refused};
+use crate::crypto;
+use crate::failure::{internal, not_found, store as store_failed};
+use crate::store::records::{CodeRecord, SchemaRecord, prefix, revision_key};
+use crate::store::{Tree, get_record, put_record, scan_records};
+
+impl Controller {
+    /// Creates a design. Blocks.
+    pub(crate) fn create_design(&self, create: CreateDesign) -> Result<Design, Problem> {
+        let id = create.id;
+        let _lock = self.lock_designs();
+        if get_record::<Design>(&*self.store, Tree::Designs, id.as_str()).map_err(store_failed)?.is_some() {
+            return Err(Problem::new(Code::AlreadyExists, format!("design {id} exists already"))
+                .hint("choose another id, or add revisions to it: `flamectl create schema`, `flamectl create code`"));
+        }
+        let design = Design { id, description: create.description, created_at: Timestamp::now() };
+        put_record(&*self.store, Tree::Designs, design.id.as_str(), &design).map_err(store_failed)?;
+        Ok(design)
+    }
+
+    /// All designs, oldest first. Blocks.
+    pub(crate) fn designs(&self) -> Result<Vec<Design>, Problem> {
+        let mut designs: Vec<Design> = scan_records(&*self.store, Tree::Designs, "").map_err(store_failed)?;
+        designs.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        Ok(designs)
+    }
+
+    /// One design. Blocks.
+    pub(crate) fn design(&self, id: &DesignId) -> Result<Design, Problem> {
+        let design = get_record(&*self.store, Tree::Designs, id.as_str()).map_err(store_failed)?;
+        design.ok_or_else(|| not_found(format!("design {id} not found"), "`flamectl get designs` lists the designs"))
+    }
+
+    /// One design with its revisions. Blocks.
+    pub(crate) fn design_detail(&self, id: &DesignId) -> Result<DesignDetail, Problem> {
+        let design = self.design(id)?;
+        let schemas: Vec<SchemaRecord> = scan_records(&*self.store, Tree::Schemas, &prefix(id)).map_err(store_failed)?;
+        let code: Vec<CodeRecord> = scan_records(&*self.store, Tree::Code, &prefix(id)).map_err(store_failed)?;
+        Ok(DesignDetail {
+            design,
+            schemas: schemas
+                .into_iter()
+                .map(|record| SchemaRevision {
+                    version: record.version,
+                    roles: record.roles,
+                    created_at: record.created_at,
+                })
+                .collect(),
+            code: code
+                .into_iter()
+                .map(|record| CodeRevision {
+                    version: record.version,
+                    sha256: record.sha256,
+                    size: record.size,
+                    roles: record.components.into_keys().collect(),
+                    created_at: record.created_at,
+                })
+                .collect(),
+        })
+    }
+
+    /// Adds a schema revision. `file` is the file's name, for messages. Blocks.
+    pub(crate) fn create_schema(&self, id: &DesignId, file: String, text: String) -> Result<Created, Problem> {
+        self.design(id)?;
+        let schema = Schema::parse(&text, &file).map_err(|problems| refused(&file, &problems))?;
+        let roles = schema.roles.iter().map(|role| role.name.clone()).collect();
+        let record = SchemaRecord { version: 0, file, text, roles, created_at: Timestamp::now() };
+        self.add_revision(Tree::Schemas, id, record, |record, version| record.version = version)
+    }
+
+    /// A schema revision; the newest without a version. Blocks.
+    pub(crate) fn schema(&self, id: &DesignId, version: Option<u32>) -> Result<SchemaRecord, Problem> {
+        self.revision(Tree::Schemas, id, version, "schema", "schema.json")
+    }
+
+    /// Adds a code revision, after admission.
+    pub(crate) async fn create_code(self: &Arc<Self>, id: DesignId, file: Bytes) -> Result<Created, Problem> {
+        let design = id.clone();
+        self.run(move |this| this.design(&design)).await?;
+        self.run(move |this| {
+            let parts = admit(&file, this.around.skip_admission)?;
+            let mut components = BTreeMap::new();
+            let mut known: HashMap<String, u64> = HashMap::new();
+            for (role, component) in parts {
+                let sha256 = crypto::sha256_hex(&component);
+                let size = component.len() as u64;
+                if known.insert(sha256.clone(), size).is_none() {
+                    this.artifacts.put_code(&sha256, &component).map_err(|error| internal(&error))?;
+                }
+                components.insert(role, CodeRef { sha256, size });
+            }
+            let sha256 = crypto::sha256_hex(&file);
+            this.artifacts.put_code(&sha256, &file).map_err(|error| internal(&error))?;
+            let size = file.len() as u64;
+            let record = CodeRecord { version: 0, sha256, size, components, created_at: Timestamp::now() };
+            this.add_revision(Tree::Code, &id, record, |record, version| record.version = version)
+        })
+        .await
+    }
+
+    /// A code revision; the newest without a version. Blocks.
+    pub(crate) fn code(&self, id: &DesignId, version: Option<u32>) -> Result<CodeRecord, Problem> {
+        self.revision(Tree::Code, id, version, "code", "module.wasm")
+    }
+
+    fn add_revision<T: Serialize>(
+        &self,
+        tree: Tree,
+        id: &DesignId,
+        mut record: T,
+        number: impl FnOnce(&mut T, u32),
+    ) -> Result<Created, Problem> {
+        let _lock = self.lock_designs();
+        let revisions = self.store.scan(tree, prefix(id).as_bytes()).map_err(store_failed)?.len();
+        let version = u32::try_from(revisions).unwrap_or(u32::MAX).saturating_add(1);
+        number(&mut record, version);
+        put_record(&*self.store, tree, &revision_key(id, version), &record).map_err(store_failed)?;
+        Ok(Created { version })
+    }
+
+    fn revision<T: DeserializeOwned>(
+        &self,
+        tree: Tree,
+        id: &DesignId,
+        version: Option<u32>,
+        what: &str,
+        file: &str,
+    ) -> Result<T, Problem> {
+        self.design(id)?;
+        if let Some(version) = version {
+            let record = get_record(&*self.store, tree, &revision_key(id, version)).map_err(store_failed)?;
+            return record.ok_or_else(|| no_revision(id, what, version));
+        }
+        let revisions: Vec<T> = scan_records(&*self.store, tree, &prefix(id)).map_err(store_failed)?;
+        revisions.into_iter().next_back().ok_or_else(|| lacks(id, what, file))
+    }
+}

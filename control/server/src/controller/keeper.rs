@@ -1,0 +1,220 @@
+//! One keeper per job under way: it sees what the durable state asks for, does it, and waits for the next change or
+//! deadline. Everything it does may be done again, because after a restart it is.
+
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flame_api::{AgentId, JobId, JobState, Problem, TaskKind, Timestamp};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+
+use super::Controller;
+use crate::crypto;
+use crate::deploy::{ExitReporter, Launch};
+
+/// Time that placing one flamelet may take.
+const DEPLOY_WITHIN: Duration = Duration::from_secs(60);
+/// Flamelets that are placed at a time.
+const DEPLOYS: usize = 8;
+/// How long after a failure of the store a keeper tries again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// What a look at the durable state says is to be done.
+struct Todo {
+    state: JobState,
+    place: Vec<(u32, AgentId)>,
+    revoke: Vec<(u32, AgentId)>,
+    all_ended: bool,
+    deadline: Option<Timestamp>,
+}
+
+/// A flamelet that was placed and ended by itself.
+type Exit = Pin<Box<dyn Future<Output = (u32, Option<String>)> + Send + Sync>>;
+
+impl Controller {
+    /// Gives the job its keeper.
+    pub(super) fn keep(self: &Arc<Self>, job: JobId) {
+        let this = Arc::clone(self);
+        self.keepers.spawn(async move {
+            let mut keeper = Keeper { this, job, placed: HashSet::new(), exits: FuturesUnordered::new() };
+            let stopping = keeper.this.stopping.clone();
+            stopping.run_until_cancelled(keeper.run()).await;
+        });
+    }
+}
+
+struct Keeper {
+    this: Arc<Controller>,
+    job: JobId,
+    /// Tasks whose flamelet this process placed and has not revoked.
+    placed: HashSet<u32>,
+    exits: FuturesUnordered<Exit>,
+}
+
+impl Keeper {
+    async fn run(&mut self) {
+        let mut changed = self.this.subscribe(&self.job);
+        loop {
+            changed.mark_unchanged();
+            let wait = match self.step().await {
+                Ok(None) => return,
+                Ok(Some(wait)) => wait,
+                Err(problem) => {
+                    tracing::error!(job = %self.job, "a job cannot go on for now: {problem}");
+                    RETRY
+                }
+            };
+            tokio::select! {
+                _ = changed.changed() => {}
+                Some((position, reason)) = self.exits.next() => self.exited(position, reason).await,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Does what there is to do. The time to the next deadline, or nothing when the job is over and done with.
+    async fn step(&mut self) -> Result<Option<Duration>, Problem> {
+        let todo = self.look().await?;
+        if todo.state == JobState::Starting {
+            self.change(super::lifecycle::Course::deploy).await?;
+            return Ok(Some(Duration::ZERO));
+        }
+        self.revoke(todo.revoke).await;
+        self.place(todo.place).await?;
+        if todo.state.is_final() && todo.all_ended && self.placed.is_empty() {
+            self.change(|course| {
+                course.job.settled = true;
+                Ok(())
+            })
+            .await?;
+            return Ok(None);
+        }
+        let now = Timestamp::now();
+        let Some(deadline) = todo.deadline else { return Ok(Some(Duration::from_secs(3600))) };
+        if deadline <= now {
+            self.change(move |course| course.tick(now)).await?;
+            return Ok(Some(Duration::ZERO));
+        }
+        Ok(Some(now.duration_until(deadline).try_into().unwrap_or(RETRY)))
+    }
+
+    async fn look(&self) -> Result<Todo, Problem> {
+        let (job, placed) = (self.job.clone(), self.placed.clone());
+        self.this
+            .run(move |this| {
+                this.look(&job, |course| {
+                    let state = course.job.state();
+                    let deploys = matches!(state, JobState::Deploying | JobState::Running);
+                    let system = course.tasks.iter().filter(|task| task.kind == TaskKind::System);
+                    let (mut place, mut revoke) = (Vec::new(), Vec::new());
+                    for task in system {
+                        let is_placed = placed.contains(&task.position);
+                        if is_placed && task.state.is_final() {
+                            revoke.push((task.position, task.agent.clone()));
+                        } else if deploys && !is_placed && !task.state.is_final() && task.stop.is_none() {
+                            place.push((task.position, task.agent.clone()));
+                        }
+                    }
+                    Ok(Todo { state, place, revoke, all_ended: course.all_ended(), deadline: course.next_deadline() })
+                })
+            })
+            .await
+    }
+
+    async fn change(
+        &self,
+        act: impl FnOnce(&mut super::lifecycle::Course) -> Result<(), Problem> + Send + 'static,
+    ) -> Result<(), Problem> {
+        let job = self.job.clone();
+        self.this.run(move |this| this.change(&job, act)).await
+    }
+
+    async fn place(&mut self, tasks: Vec<(u32, AgentId)>) -> Result<(), Problem> {
+        let this = Arc::clone(&self.this);
+        let mut deploys = futures::stream::iter(tasks)
+            .map(|(position, agent)| {
+                let this = Arc::clone(&this);
+                async move { (position, this.deploy(agent).await) }
+            })
+            .buffer_unordered(DEPLOYS);
+        let mut refused = Vec::new();
+        while let Some((position, outcome)) = deploys.next().await {
+            match outcome? {
+                Ok(exit) => {
+                    self.placed.insert(position);
+                    let exit: Exit = Box::pin(async move { (position, exit.await.ok()) });
+                    self.exits.push(exit);
+                }
+                Err(reason) => refused.push((position, reason)),
+            }
+        }
+        drop(deploys);
+        for (position, reason) in refused {
+            self.change(move |course| course.lost(position, &reason, Timestamp::now())).await?;
+        }
+        Ok(())
+    }
+
+    /// Ended tasks' flamelets end by themselves as a rule; this makes sure.
+    async fn revoke(&mut self, tasks: Vec<(u32, AgentId)>) {
+        for (position, agent) in tasks {
+            self.placed.remove(&position);
+            let revoked = tokio::time::timeout(DEPLOY_WITHIN, self.this.around.deployer.revoke(&agent)).await;
+            match revoked {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%agent, "a flamelet could not be revoked: {error}"),
+                Err(_) => tracing::warn!(%agent, "a flamelet could not be revoked in time"),
+            }
+        }
+    }
+
+    /// A flamelet ended by itself. Where the task had its last word that is the normal end, and changes nothing.
+    async fn exited(&mut self, position: u32, reason: Option<String>) {
+        // Revoked ones say nothing, and are no longer placed.
+        if reason.is_none() && !self.placed.contains(&position) {
+            return;
+        }
+        let reason = reason.unwrap_or_else(|| "the flamelet of this task was lost sight of".into());
+        let changed = self.change(move |course| course.lost(position, &reason, Timestamp::now())).await;
+        if let Err(problem) = changed {
+            tracing::error!(job = %self.job, "the end of a flamelet could not be recorded: {problem}");
+            // Counts as not placed, so that it is placed again once the store works.
+            self.placed.remove(&position);
+        }
+    }
+}
+
+impl Controller {
+    /// Places a flamelet. The inner error is the deployer's, for people.
+    async fn deploy(
+        self: &Arc<Self>,
+        agent: AgentId,
+    ) -> Result<Result<tokio::sync::oneshot::Receiver<String>, String>, Problem> {
+        let key = crypto::random_secret()?;
+        let hash = crypto::hash_random_key(&key);
+        let id = agent.clone();
+        self.run(move |this| {
+            let mut record = this.agent(&id)?;
+            record.key = Some(hash);
+            this.write_agent(&id, &record)
+        })
+        .await?;
+        let (exited, exit) = ExitReporter::new();
+        let launch = Launch {
+            agent,
+            key,
+            apiserver: self.around.apiserver.clone(),
+            notifier: self.around.notifier.clone(),
+            data: self.around.system_data.clone(),
+            exited,
+        };
+        let deployer = &self.around.deployer;
+        Ok(match tokio::time::timeout(DEPLOY_WITHIN, deployer.deploy(launch)).await {
+            Ok(Ok(())) => Ok(exit),
+            Ok(Err(error)) => Err(format!("the {} deployer could not place it: {error}", deployer.name())),
+            Err(_) => Err(format!("the {} deployer did not place it within {} s", deployer.name(), DEPLOY_WITHIN.as_secs())),
+        })
+    }
+}

@@ -1,0 +1,116 @@
+//! Who is connected now. Nothing of it is durable: an agent comes back by itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use flame_api::{AgentId, Problem, Secret};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::crypto;
+
+/// The open sessions, one per agent, and the tokens that they gave out.
+#[derive(Default)]
+pub struct Sessions {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    by_agent: HashMap<AgentId, Entry>,
+    by_token: HashMap<[u8; 32], AgentId>,
+    next: u64,
+}
+
+struct Entry {
+    number: u64,
+    /// SHA-256 of the token; the token itself is with the agent only.
+    token: [u8; 32],
+    wake: Arc<Notify>,
+    superseded: CancellationToken,
+}
+
+/// A session that was just opened. It closes when dropped.
+pub(crate) struct OpenSession {
+    sessions: Arc<Sessions>,
+    agent: AgentId,
+    number: u64,
+    /// For the agent's REST calls.
+    pub(crate) token: Secret,
+    /// Notified whenever the agent may be wanted for something else.
+    pub(crate) wake: Arc<Notify>,
+    /// Cancelled by a newer session of the same agent.
+    pub(crate) superseded: CancellationToken,
+}
+
+impl Sessions {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a session; an older one of the same agent loses its token at once and is told to end.
+    pub(crate) fn open(self: &Arc<Self>, agent: &AgentId) -> Result<OpenSession, Problem> {
+        let token = crypto::random_secret()?;
+        let hash = crypto::sha256(token.expose().as_bytes());
+        let (wake, superseded) = (Arc::new(Notify::new()), CancellationToken::new());
+        let mut inner = self.inner();
+        inner.next += 1;
+        let number = inner.next;
+        let entry = Entry { number, token: hash, wake: Arc::clone(&wake), superseded: superseded.clone() };
+        inner.by_token.insert(hash, agent.clone());
+        if let Some(old) = inner.by_agent.insert(agent.clone(), entry) {
+            inner.by_token.remove(&old.token);
+            old.superseded.cancel();
+        }
+        drop(inner);
+        Ok(OpenSession { sessions: Arc::clone(self), agent: agent.clone(), number, token, wake, superseded })
+    }
+
+    /// The agent has something to look at, if it is connected.
+    pub(crate) fn wake(&self, agent: &AgentId) {
+        if let Some(entry) = self.inner().by_agent.get(agent) {
+            entry.wake.notify_one();
+        }
+    }
+
+    /// Whose token this is. Found by its hash, so that a comparison's time tells nothing of the token.
+    pub(crate) fn agent_of(&self, token: &str) -> Option<AgentId> {
+        self.inner().by_token.get(&crypto::sha256(token.as_bytes())).cloned()
+    }
+
+    /// Whether the agent has a session now.
+    pub(crate) fn is_connected(&self, agent: &AgentId) -> bool {
+        self.inner().by_agent.contains_key(agent)
+    }
+}
+
+impl Drop for OpenSession {
+    fn drop(&mut self) {
+        let mut inner = self.sessions.inner();
+        if inner.by_agent.get(&self.agent).is_some_and(|entry| entry.number == self.number)
+            && let Some(entry) = inner.by_agent.remove(&self.agent)
+        {
+            inner.by_token.remove(&entry.token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_session_supersedes_and_an_older_ones_end_does_not_close_it() {
+        let sessions = Arc::new(Sessions::default());
+        let agent: AgentId = "1".repeat(40).parse().unwrap();
+        let first = sessions.open(&agent).unwrap();
+        assert_eq!(sessions.agent_of(first.token.expose()), Some(agent.clone()));
+        let second = sessions.open(&agent).unwrap();
+        assert!(first.superseded.is_cancelled() && !second.superseded.is_cancelled());
+        assert_eq!(sessions.agent_of(first.token.expose()), None);
+        drop(first);
+        assert!(sessions.is_connected(&agent));
+        drop(second);
+        assert!(!sessions.is_connected(&agent));
+    }
+}

@@ -1,0 +1,42 @@
+//! A store that forgets: for tests.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Batch, Entry, Store, StoreError, Tree};
+
+/// Keeps everything in memory. Atomic because there is one lock.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    entries: Mutex<BTreeMap<(Tree, Vec<u8>), Vec<u8>>>,
+}
+
+impl MemoryStore {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<(Tree, Vec<u8>), Vec<u8>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemoryStore {
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.entries().get(&(tree, key.to_vec())).cloned())
+    }
+
+    fn scan(&self, tree: Tree, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
+        let entries = self.entries();
+        let from = entries.range((tree, prefix.to_vec())..);
+        let within = from.take_while(|((at, key), _)| *at == tree && key.starts_with(prefix));
+        Ok(within.map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let mut entries = self.entries();
+        for write in batch.writes {
+            match write.value {
+                Some(value) => entries.insert((write.tree, write.key), value),
+                None => entries.remove(&(write.tree, write.key)),
+            };
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Runs system tasks in this process: fiab's deployer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use flame_api::AgentId;
+use flame_control::{DeployError, Deployer, Launch};
+use flame_sandbox::{Dataset, Limits, Sandbox};
+use flamelet::AgentConfig;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Places a flamelet as a task of this process.
+#[derive(Debug)]
+pub struct InProcessDeployer {
+    sandbox: Arc<Sandbox>,
+    datasets: Vec<Arc<Dataset>>,
+    running: Mutex<HashMap<AgentId, Placed>>,
+}
+
+#[derive(Debug)]
+struct Placed {
+    shutdown: CancellationToken,
+    agent: JoinHandle<()>,
+}
+
+impl InProcessDeployer {
+    /// A deployer that grants `datasets` to the tasks that it places.
+    pub fn new(sandbox: Arc<Sandbox>, datasets: Vec<Arc<Dataset>>) -> Self {
+        Self { sandbox, datasets, running: Mutex::default() }
+    }
+
+    fn take(&self, agent: &AgentId) -> Option<Placed> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(agent)
+    }
+}
+
+#[async_trait]
+impl Deployer for InProcessDeployer {
+    fn name(&self) -> &'static str {
+        "in-process"
+    }
+
+    async fn deploy(&self, launch: Launch) -> Result<(), DeployError> {
+        // A repeated deployment replaces the earlier one.
+        self.revoke(&launch.agent).await?;
+        let config = AgentConfig {
+            id: launch.agent.clone(),
+            key: launch.key,
+            apiserver: launch.apiserver,
+            notifier: launch.notifier,
+            datasets: self.datasets.clone(),
+            limits: Limits::default(),
+        };
+        let shutdown = CancellationToken::new();
+        let agent = tokio::spawn({
+            let (sandbox, shutdown, exited) = (Arc::clone(&self.sandbox), shutdown.clone(), launch.exited);
+            async move {
+                if let Err(error) = flamelet::run(config, sandbox, shutdown.clone()).await
+                    && !shutdown.is_cancelled()
+                {
+                    exited.exited(error.to_string());
+                }
+            }
+        });
+        let placed = Placed { shutdown, agent };
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(launch.agent, placed);
+        Ok(())
+    }
+
+    async fn revoke(&self, agent: &AgentId) -> Result<(), DeployError> {
+        if let Some(placed) = self.take(agent) {
+            placed.shutdown.cancel();
+            // The agent ends at its next await; a failure in it has been logged where it happened.
+            let _ = placed.agent.await;
+        }
+        Ok(())
+    }
+
+    async fn shutdown(&self) {
+        let agents: Vec<_> = self.running.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        for agent in agents {
+            let _ = self.revoke(&agent).await;
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! `fiab up`: the control plane, its broker and a place for system tasks, until a signal.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use flame_control::{BrokerChoice, Server, ServerConfig, write_cli_config};
+use flame_sandbox::{Sandbox, SandboxConfig};
+use flamelet::AgentConfig;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::UpArgs;
+use crate::deployer::InProcessDeployer;
+use crate::home::flame_home;
+use crate::values::Values;
+
+pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    let values = args.values.as_deref().map(Values::read).transpose()?.unwrap_or_default();
+    let home = args.home.clone().unwrap_or_else(|| flame_home().join("fiab"));
+    let datasets = AgentConfig::load_data(&args.data)?;
+    let sandbox = Arc::new(Sandbox::new(&SandboxConfig { cache: Some(home.join("cache")) })?);
+    let server = Server::start(ServerConfig {
+        home: home.join("control"),
+        api: SocketAddr::new(args.listen, args.api_port),
+        notifier: SocketAddr::new(args.listen, args.notifier_port),
+        broker: match values.broker_url() {
+            Some(url) => BrokerChoice::External { url, username: None, password: None },
+            None => BrokerChoice::Embedded { listen: SocketAddr::new(args.listen, args.broker_port) },
+        },
+        deployer: Arc::new(InProcessDeployer::new(sandbox, datasets)),
+        system_data: Vec::new(),
+        skip_admission: false,
+    })
+    .await?;
+    let endpoint = format!("http://{}", server.api_addr());
+    let config = write_cli_config(&flame_home(), &endpoint, server.token())?;
+
+    println!("Flame in a box is up.");
+    println!("  apiserver  {endpoint}");
+    println!("  notifier   {}", server.notifier_addr());
+    println!("  broker     {}", server.broker_url());
+    println!("  flamectl   uses {}", config.display());
+    println!();
+    println!("Next: flamectl create design my_first_design -d \"what it is for\"");
+    println!("Ctrl-C stops everything; what was created is kept in {}.", home.display());
+
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("stopping");
+    server.shutdown().await;
+    Ok(ExitCode::SUCCESS)
+}

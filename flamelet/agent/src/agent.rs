@@ -1,0 +1,272 @@
+//! The supervisor: what the control plane wants becomes a task's start and end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flame_api::notifier::{EventType, State};
+use flame_api::{Client, ClientError, TaskGrant};
+use flame_channel::Transport;
+use flame_channel::mqtt::MqttTransport;
+use flame_model::EndId;
+use flame_sandbox::{Outcome, Sandbox, TaskSink};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::AgentConfig;
+use crate::grant::{mqtt_settings, task_spec};
+use crate::report::{AgentClient, Reporter};
+use crate::session::{Identity, Notice, Report, Session, SessionError};
+
+/// Notices and reports that wait to be taken.
+const QUEUE: usize = 64;
+/// How long the last status waits for its acknowledgement.
+const LAST_WORD_WITHIN: Duration = Duration::from_secs(60);
+/// How long logs and metrics of an ended task are delivered.
+const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why an agent ended without a task's outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Nobody answers where the control plane should be.
+    #[error("{0}; check -n/--notifier and whether flame-control or fiab runs there")]
+    Unreachable(String),
+    /// The control plane does not want this agent; the text says why.
+    #[error("the control plane refused this agent: {0}")]
+    Refused(String),
+    /// The address of the apiserver is none.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+impl From<SessionError> for AgentError {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Unreachable { .. } => Self::Unreachable(error.to_string()),
+            SessionError::Refused(reason) => Self::Refused(reason),
+        }
+    }
+}
+
+/// Serves one task to its end. Cancelling `shutdown` ends the guest and the agent; the task stays open for a rejoin.
+pub async fn run(config: AgentConfig, sandbox: Arc<Sandbox>, shutdown: CancellationToken) -> Result<Outcome, AgentError> {
+    let client = Client::new(&config.apiserver, None)?;
+    let (notices_in, mut notices) = mpsc::channel(QUEUE);
+    let (reports, reports_out) = mpsc::channel(QUEUE);
+    let (token_in, token) = watch::channel(None);
+    let identity = Identity { id: config.id.clone(), key: config.key.clone(), notifier: config.notifier.clone() };
+    let session = Session::new(identity, notices_in, reports_out, token_in);
+    let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
+    let client = AgentClient::new(client, token);
+
+    let mut task: Option<RunningTask> = None;
+    loop {
+        tokio::select! {
+            ended = &mut session => return Err(session_end(ended)),
+            notice = notices.recv() => match notice {
+                Some(Notice::Event(event)) => match (event.r#type(), &task) {
+                    (EventType::Start, None) => {
+                        tracing::info!(task = %config.id, job = event.job, "starting");
+                        task = Some(RunningTask::start(&config, &sandbox, &client, reports.clone()));
+                    }
+                    (EventType::Stop, Some(running)) => {
+                        tracing::info!(task = %config.id, reason = event.reason, "stopping");
+                        running.stop.cancel();
+                    }
+                    (EventType::Stop, None) => {
+                        tracing::info!(task = %config.id, reason = event.reason, "ended before it was started");
+                        return Ok(Outcome::Terminated);
+                    }
+                    (EventType::Start | EventType::Unspecified, _) => {}
+                },
+                Some(Notice::Acknowledged { fenced: true, .. }) => {
+                    return Err(AgentError::Refused("another agent with the same key took the task over".into()));
+                }
+                Some(Notice::Acknowledged { .. }) => {}
+                None => return Err(session_end((&mut session).await)),
+            },
+            ended = wait_for(&mut task) => {
+                let ended = ended.unwrap_or_else(|_| Ended::failed("the agent failed while it ran the task"));
+                tracing::info!(task = %config.id, outcome = ?ended.outcome, "ended");
+                last_word(&ended, &reports, &mut notices, &mut session).await;
+                return Ok(ended.outcome);
+            }
+            () = shutdown.cancelled() => {
+                // Dropping the task ends the guest; the channel's will and the closed session tell the others.
+                return Ok(Outcome::Terminated);
+            }
+        }
+    }
+}
+
+async fn wait_for(task: &mut Option<RunningTask>) -> Result<Ended, oneshot::error::RecvError> {
+    match task {
+        Some(task) => (&mut task.ended).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn session_end(ended: Result<Result<(), SessionError>, tokio::task::JoinError>) -> AgentError {
+    match ended {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) => AgentError::Refused("the session ended".into()),
+        Err(error) => AgentError::Refused(format!("the session failed: {error}")),
+    }
+}
+
+/// Sends the final status and waits until the control plane has it.
+async fn last_word(
+    ended: &Ended,
+    reports: &mpsc::Sender<Report>,
+    notices: &mut mpsc::Receiver<Notice>,
+    session: &mut AbortOnDropHandle<Result<(), SessionError>>,
+) {
+    let Some(attempt) = ended.attempt else { return };
+    let (state, reason) = match &ended.outcome {
+        Outcome::Completed => (State::Completed, String::new()),
+        Outcome::Failed(reason) => (State::Failed, reason.clone()),
+        Outcome::Terminated => (State::Terminated, String::new()),
+    };
+    let said = async {
+        if reports.send(Report { attempt, state, reason }).await.is_err() {
+            return;
+        }
+        // The session numbers reports from 1: `running` was the first, this one is the second.
+        loop {
+            tokio::select! {
+                notice = notices.recv() => match notice {
+                    Some(Notice::Acknowledged { serial, .. }) if serial >= ended.reports + 1 => return,
+                    Some(_) => {}
+                    None => return,
+                },
+                _ = &mut *session => return,
+            }
+        }
+    };
+    if tokio::time::timeout(LAST_WORD_WITHIN, said).await.is_err() {
+        tracing::warn!("the control plane did not acknowledge the end of the task");
+    }
+}
+
+/// How a task ended, and under which attempt.
+#[derive(Debug)]
+struct Ended {
+    /// None where no attempt was granted.
+    attempt: Option<u32>,
+    /// Statuses that were sent before.
+    reports: u64,
+    outcome: Outcome,
+}
+
+impl Ended {
+    fn failed(reason: impl Into<String>) -> Self {
+        Self { attempt: None, reports: 0, outcome: Outcome::Failed(reason.into()) }
+    }
+}
+
+/// A task that was started and has not ended.
+struct RunningTask {
+    stop: CancellationToken,
+    ended: oneshot::Receiver<Ended>,
+    _driver: AbortOnDropHandle<()>,
+}
+
+impl RunningTask {
+    fn start(
+        config: &AgentConfig,
+        sandbox: &Arc<Sandbox>,
+        client: &AgentClient,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let (done, ended) = oneshot::channel();
+        let run = run_task(config.clone(), Arc::clone(sandbox), client.clone(), reports, stop.clone());
+        let driver = tokio::spawn(async move {
+            // Nobody waits any more when the agent shuts down.
+            let _ = done.send(run.await);
+        });
+        Self { stop, ended, _driver: AbortOnDropHandle::new(driver) }
+    }
+}
+
+async fn run_task(
+    config: AgentConfig,
+    sandbox: Arc<Sandbox>,
+    client: AgentClient,
+    reports: mpsc::Sender<Report>,
+    stop: CancellationToken,
+) -> Ended {
+    let grant = match client.retry(|client| async move { client.grant().await }).await {
+        Ok(grant) => grant,
+        Err(error) => return Ended::failed(format!("the task could not be fetched: {error}")),
+    };
+    let attempt = grant.attempt;
+    let reporter = Arc::new(Reporter::new(client.clone(), attempt));
+    let delivered = CancellationToken::new();
+    let delivery = tokio::spawn({
+        let (reporter, delivered) = (Arc::clone(&reporter), delivered.clone());
+        async move { reporter.deliver(delivered).await }
+    });
+    let mut statuses = 0;
+    let outcome = match prepare(&config, &sandbox, &client, grant, &reporter, &stop).await {
+        Ok((prepared, spec, transport)) => {
+            let running = Report { attempt, state: State::Running, reason: String::new() };
+            statuses = u64::from(reports.send(running).await.is_ok());
+            let outcome = sandbox.run(prepared, spec).await;
+            transport.shutdown().await;
+            outcome
+        }
+        Err(_) if stop.is_cancelled() => Outcome::Terminated,
+        Err(reason) => {
+            reporter.log(flame_sandbox::Level::Error, reason.clone());
+            Outcome::Failed(reason)
+        }
+    };
+    // Results come before the end: whoever sees the task completed finds its metrics.
+    reporter.drain(DRAIN_WITHIN).await;
+    delivered.cancel();
+    let _ = delivery.await;
+    Ended { attempt: Some(attempt), reports: statuses, outcome }
+}
+
+type Ready = (flame_sandbox::Prepared, flame_sandbox::TaskSpec, Arc<MqttTransport>);
+
+/// Fetches and checks the code, reaches the broker and puts the task together.
+async fn prepare(
+    config: &AgentConfig,
+    sandbox: &Arc<Sandbox>,
+    client: &AgentClient,
+    grant: TaskGrant,
+    reporter: &Arc<Reporter>,
+    stop: &CancellationToken,
+) -> Result<Ready, String> {
+    let code = client.retry(|client| async move { client.task_code().await });
+    let code = code.await.map_err(|error| format!("the task's code could not be fetched: {error}"))?;
+    let digest = hex::encode(Sha256::digest(&code));
+    if digest != grant.code.sha256 {
+        return Err(format!("the code has the digest {digest} and the grant names {}; it is not run", grant.code.sha256));
+    }
+    let (preparing, role) = (Arc::clone(sandbox), grant.role.clone());
+    let prepared = tokio::task::spawn_blocking(move || preparing.prepare(&code, &role)).await;
+    let prepared = prepared.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+
+    let Some(channel) = grant.channels.first() else {
+        return Err("the grant has no channel".into());
+    };
+    let me = EndId::new(grant.task.as_str()).map_err(|error| error.to_string())?;
+    let settings = mqtt_settings(&channel.broker, &config.apiserver, format!("flame-{}", grant.task));
+    let job = grant.job.to_string();
+    let transport = tokio::select! {
+        connected = MqttTransport::connect(&settings, &job, &me) => connected,
+        () = stop.cancelled() => return Err("the job was stopped".into()),
+    };
+    let transport = transport.map_err(|error| {
+        format!("{error}. fiab's values.yaml or `flame-control --broker` name the broker; it has to be reachable from here")
+    })?;
+    let transport = Arc::new(transport);
+    let carrier: Arc<dyn Transport> = transport.clone();
+    let sink: Arc<dyn TaskSink> = reporter.clone();
+    let spec = task_spec(grant, config, &carrier, sink, stop.clone()).map_err(|error| error.to_string())?;
+    Ok((prepared, spec, transport))
+}

@@ -1,0 +1,158 @@
+//! From the control plane's grant to what the sandbox takes: the one place where the two meet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flame_sandbox::OptionValue;
+use flame_api::{BrokerAccess, ChannelGrant, OptimizerChoice, TaskGrant, TaskResources};
+use flame_channel::mqtt::MqttSettings;
+use flame_channel::{ChannelConfig, ChannelLimits, Peer, Transport};
+use flame_model::EndId;
+use flame_sandbox::{ChannelSpec, Limits, OptimizerSpec, TaskSink, TaskSpec};
+use tokio_util::sync::CancellationToken;
+
+use crate::AgentConfig;
+
+/// A grant that this agent cannot run.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct GrantError(String);
+
+/// The task as the sandbox runs it.
+pub(crate) fn task_spec(
+    grant: TaskGrant,
+    config: &AgentConfig,
+    transport: &Arc<dyn Transport>,
+    sink: Arc<dyn TaskSink>,
+    stop: CancellationToken,
+) -> Result<TaskSpec, GrantError> {
+    let limits = effective_limits(&config.limits, &grant.resources)?;
+    let channels = grant
+        .channels
+        .iter()
+        .map(|channel| channel_spec(channel, &grant, transport))
+        .collect::<Result<_, GrantError>>()?;
+    Ok(TaskSpec {
+        task: end(grant.task.as_str())?,
+        role: grant.role,
+        attempt: grant.attempt,
+        seed: grant.seed,
+        hyperparameters: grant.hyperparameters.iter().map(|(key, value)| (key.clone(), value.to_string())).collect(),
+        channels,
+        datasets: config.datasets.clone(),
+        evaluation_data: grant.evaluation_data,
+        optimizer: grant.optimizer.map(optimizer).transpose()?.unwrap_or_default(),
+        limits,
+        sink,
+        stop,
+    })
+}
+
+/// What the broker's login needs. A broker without a host of its own is on the apiserver's.
+pub(crate) fn mqtt_settings(broker: &BrokerAccess, apiserver: &str, client_id: String) -> MqttSettings {
+    let host = apiserver.split_once("://").map_or(apiserver, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or(host);
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    MqttSettings {
+        url: broker.url.replace("://0.0.0.0", &format!("://{host}")),
+        client_id,
+        username: broker.username.clone(),
+        password: broker.password.as_ref().map(|password| password.expose().to_owned()),
+    }
+}
+
+fn end(text: &str) -> Result<EndId, GrantError> {
+    EndId::new(text).map_err(|error| GrantError(format!("the grant names an end that is none: {error}")))
+}
+
+fn channel_spec(
+    channel: &ChannelGrant,
+    grant: &TaskGrant,
+    transport: &Arc<dyn Transport>,
+) -> Result<ChannelSpec, GrantError> {
+    let roster = channel
+        .roster
+        .iter()
+        .map(|entry| Ok(Peer { id: end(entry.end.as_str())?, role: entry.role.clone(), index: entry.index }))
+        .collect::<Result<_, GrantError>>()?;
+    Ok(ChannelSpec {
+        config: ChannelConfig {
+            job: grant.job.to_string(),
+            name: channel.name.clone(),
+            group: channel.group.clone(),
+            me: end(grant.task.as_str())?,
+            incarnation: grant.attempt,
+            roster,
+            key: *channel.key.expose(),
+            limits: ChannelLimits::default(),
+        },
+        func_tags: channel.func_tags.clone(),
+        min_participants: channel.min_participants,
+        join_timeout: Duration::from_secs(channel.join_timeout),
+        transport: Arc::clone(transport),
+    })
+}
+
+fn optimizer(choice: OptimizerChoice) -> Result<OptimizerSpec, GrantError> {
+    let option = |(name, value): (String, serde_json::Value)| {
+        let value = match value {
+            serde_json::Value::Number(number) => number.as_f64().map(OptionValue::Number),
+            serde_json::Value::String(text) => Some(OptionValue::Text(text)),
+            serde_json::Value::Bool(flag) => Some(OptionValue::Flag(flag)),
+            _ => None,
+        };
+        // Job files of Python habit write beta_1 where the catalogue writes beta-1.
+        value.map(|value| (name.replace('_', "-"), value)).ok_or_else(|| {
+            GrantError(format!("option `{name}` of the job's optimizer is neither a number, a text nor a flag"))
+        })
+    };
+    Ok(OptimizerSpec { rule: choice.sort, options: choice.kwargs.into_iter().map(option).collect::<Result<_, _>>()? })
+}
+
+/// What both sides agree to: the job's request where this agent grants as much, its own default otherwise.
+fn effective_limits(granted: &Limits, asked: &TaskResources) -> Result<Limits, GrantError> {
+    let mut limits = granted.clone();
+    let mut unmet = Vec::new();
+    let mut within = |what: &str, asked: Option<u64>, granted: u64| match asked {
+        Some(asked) if asked > granted => {
+            unmet.push(format!("{what}: the job asks for {asked}, this flamelet grants {granted}"));
+            granted
+        }
+        Some(asked) => asked,
+        None => granted,
+    };
+    limits.memory = within("memory (bytes)", asked.memory, granted.memory);
+    limits.tensor_bytes = within("tensorBytes", asked.tensor_bytes, granted.tensor_bytes);
+    let wall_time = within("wallTime (seconds)", asked.wall_time, granted.wall_time.as_secs());
+    limits.wall_time = Duration::from_secs(wall_time);
+    if unmet.is_empty() {
+        Ok(limits)
+    } else {
+        Err(GrantError(format!("the job asks for more than this flamelet grants: {}", unmet.join("; "))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_without_a_host_is_on_the_apiservers() {
+        let broker = BrokerAccess { url: "mqtt://0.0.0.0:1883".into(), username: None, password: None };
+        let url = |apiserver: &str| mqtt_settings(&broker, apiserver, "x".into()).url;
+        assert_eq!(url("http://10.1.2.3:10100"), "mqtt://10.1.2.3:1883");
+        assert_eq!(url("http://flame.example/"), "mqtt://flame.example:1883");
+        let fixed = BrokerAccess { url: "mqtt://broker:1884".into(), ..broker.clone() };
+        assert_eq!(mqtt_settings(&fixed, "http://10.1.2.3:10100", "x".into()).url, "mqtt://broker:1884");
+    }
+
+    #[test]
+    fn a_job_gets_what_it_asks_for_or_hears_the_difference() {
+        let granted = Limits::default();
+        let asked = TaskResources { memory: Some(1 << 20), ..TaskResources::default() };
+        assert_eq!(effective_limits(&granted, &asked).unwrap().memory, 1 << 20);
+        let asked = TaskResources { memory: Some(1 << 40), wall_time: Some(u64::MAX), tensor_bytes: None };
+        let error = effective_limits(&granted, &asked).unwrap_err().to_string();
+        assert!(error.contains("memory") && error.contains("wallTime") && !error.contains("tensorBytes"), "{error}");
+    }
+}

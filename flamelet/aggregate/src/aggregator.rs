@@ -1,0 +1,222 @@
+//! Rounds around a rule: what comes in is checked here, once, for all rules.
+
+use std::collections::HashSet;
+
+use flame_model::{Form, Metric, Model};
+
+use crate::metrics::MetricMeans;
+use crate::options::{OptionValue, Options};
+use crate::rule::{Rule, RuleInfo, Update};
+use crate::{AggregateError, rules};
+
+/// Most samples that one update may claim, 2⁴⁰: more than anybody has, and few enough that a nonsensical count is seen as
+/// such. How far an honest-looking count may go is the participant's host's business: it caps it at the rows granted.
+pub const MAX_SAMPLES: u64 = 1 << 40;
+
+/// What is known of an update besides its numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contribution {
+    /// Who sent it.
+    pub source: String,
+    /// What its numbers are: `Full` and `State` are whole models, `Delta` is a difference; partial sums are refused.
+    pub form: Form,
+    /// The aggregation weight, at most [`MAX_SAMPLES`]. 0 abstains: checked, not counted, not refused.
+    pub samples: u64,
+    /// Rounds between the base that it was computed from and the current one.
+    pub staleness: u64,
+    /// Measurements; their means weighted by samples are in the outcome.
+    pub metrics: Vec<Metric>,
+}
+
+/// What a round gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The new global model; the base unchanged (the same storage) when nothing was folded in.
+    pub model: Model,
+    /// What else the rule produces, such as SCAFFOLD's `control`.
+    pub extra: Vec<(String, Model)>,
+    /// Updates folded in.
+    pub accepted: u32,
+    /// Their samples.
+    pub samples: u64,
+    /// Means of the clients' metrics.
+    pub metrics: Vec<Metric>,
+}
+
+/// A rule, its state across rounds, and the round that is open.
+pub struct Aggregator {
+    info: &'static RuleInfo,
+    rule: Box<dyn Rule>,
+    round: Option<Round>,
+}
+
+struct Round {
+    base: Model,
+    seen: HashSet<String>,
+    accepted: u32,
+    samples: u64,
+    metrics: MetricMeans,
+}
+
+impl std::fmt::Debug for Aggregator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aggregator")
+            .field("rule", &self.info.name)
+            .field("open", &self.round.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Aggregator {
+    /// A rule by its name and options in the catalogue. Unknown ones are refused with the list of known ones.
+    pub fn create(rule: &str, options: &[(String, OptionValue)]) -> Result<Self, AggregateError> {
+        let Some(info) = rules::rule_info(rule) else {
+            let known = rules::rules().iter().map(|rule| rule.name).collect();
+            return Err(AggregateError::UnknownRule { rule: rule.chars().take(80).collect(), known });
+        };
+        let rule = (info.build)(&Options::new(info, options)?)?;
+        Ok(Self { info, rule, round: None })
+    }
+
+    /// The rule's entry in the catalogue.
+    pub const fn rule(&self) -> &'static RuleInfo {
+        self.info
+    }
+
+    /// Whether a round is open.
+    pub const fn is_open(&self) -> bool {
+        self.round.is_some()
+    }
+
+    /// Updates folded into the open round.
+    pub fn accepted(&self) -> u32 {
+        self.round.as_ref().map_or(0, |round| round.accepted)
+    }
+
+    /// Starts a round from the current global model. A round that was open is dropped, with what was folded into it.
+    pub fn begin(&mut self, base: &Model, extra: &[(String, Model)]) -> Result<(), AggregateError> {
+        check_finite("the base model", base)?;
+        for (name, model) in extra {
+            check_finite(&format!("the base's second model {name:?}"), model)?;
+        }
+        self.round = None;
+        self.rule.begin(base, extra)?;
+        self.round = Some(Round {
+            base: base.clone(),
+            seen: HashSet::new(),
+            accepted: 0,
+            samples: 0,
+            metrics: MetricMeans::default(),
+        });
+        Ok(())
+    }
+
+    /// Folds one update in. One that does not match the base, is not finite, comes a second time from one source or carries
+    /// a nonsensical weight is refused and leaves the round as it was. `base` is what a whole model was computed from, where
+    /// that is not the round's base.
+    pub fn add(
+        &mut self,
+        update: &Model,
+        about: &Contribution,
+        base: Option<&Model>,
+        extra: &[(String, Model)],
+    ) -> Result<(), AggregateError> {
+        let Some(round) = &mut self.round else { return Err(not_begun("add")) };
+        let source = &about.source;
+        if about.form == Form::PartialSum {
+            return Err(AggregateError::InvalidArgument(format!(
+                "{source} sent a partial sum; send a whole model or a delta"
+            )));
+        }
+        if !self.rule.repeats() && round.seen.contains(source) {
+            return Err(AggregateError::InvalidArgument(format!("{source} has contributed to this round already")));
+        }
+        let samples = round.samples.checked_add(about.samples).filter(|_| about.samples <= MAX_SAMPLES);
+        let Some(samples) = samples else {
+            return Err(AggregateError::InvalidArgument(format!(
+                "{source} claims {} samples (the round has {}); at most {MAX_SAMPLES} are believed",
+                about.samples, round.samples
+            )));
+        };
+        let Some(accepted) = round.accepted.checked_add(1) else {
+            return Err(AggregateError::InvalidArgument("a round takes at most 2³² updates".to_owned()));
+        };
+        let what = format!("the update of {source}");
+        round.base.same_layout(update).map_err(|error| AggregateError::layout(what.clone(), error))?;
+        check_finite(&what, update)?;
+        // The same handles as the round's: the cheaper way is the right one.
+        let base = base.filter(|base| !same_storage(base, &round.base));
+        if let Some(base) = base {
+            let what = format!("the base of {source}");
+            round.base.same_layout(base).map_err(|error| AggregateError::layout(what.clone(), error))?;
+            check_finite(&what, base)?;
+        }
+        for (name, model) in extra {
+            check_finite(&format!("the second model {name:?} of {source}"), model)?;
+        }
+        let update = Update { model: update, about, base, round_base: &round.base, extra };
+        if about.samples > 0 {
+            self.rule.check(&update)?;
+            self.rule.fold(&update);
+            round.accepted = accepted;
+            round.samples = samples;
+            round.metrics.add(&about.metrics, update.weight());
+        }
+        round.seen.insert(source.clone());
+        Ok(())
+    }
+
+    /// Ends the round. Without an accepted update the base comes back unchanged and the rule's state stays. Fewer updates
+    /// than the rule needs leave the round open.
+    pub fn finish(&mut self) -> Result<Outcome, AggregateError> {
+        let Some(round) = &self.round else { return Err(not_begun("finish")) };
+        if round.accepted > 0 {
+            self.rule.ready(round.accepted)?;
+        }
+        let Some(round) = self.round.take() else { return Err(not_begun("finish")) };
+        let Round { base, accepted, samples, metrics, .. } = round;
+        let (model, extra) = if accepted == 0 {
+            (base, self.rule.unchanged())
+        } else {
+            let finished = self.rule.finish(&base)?;
+            (finished.model, finished.extra)
+        };
+        Ok(Outcome { model, extra, accepted, samples, metrics: metrics.finish() })
+    }
+
+    /// The rule's state across rounds, by name; an open round is not part of it.
+    pub fn save(&self) -> Vec<(String, Model)> {
+        self.rule.save()
+    }
+
+    /// Takes back what [`Aggregator::save`] gave, before the first round.
+    pub fn restore(&mut self, state: Vec<(String, Model)>) -> Result<(), AggregateError> {
+        for (name, model) in &state {
+            check_finite(&format!("the state {name:?}"), model)?;
+        }
+        self.round = None;
+        self.rule.restore(state)
+    }
+}
+
+fn not_begun(call: &str) -> AggregateError {
+    AggregateError::InvalidArgument(format!("`{call}` outside a round: call `begin` first"))
+}
+
+fn check_finite(what: &str, model: &Model) -> Result<(), AggregateError> {
+    match model.first_not_finite() {
+        None => Ok(()),
+        Some(tensor) => Err(AggregateError::NotFinite { what: what.to_owned(), tensor: tensor.to_owned() }),
+    }
+}
+
+fn same_storage(a: &Model, b: &Model) -> bool {
+    let same = |((a_name, a), (b_name, b)): ((&str, &flame_model::Tensor), (&str, &flame_model::Tensor))| {
+        a_name == b_name
+            && a.dtype() == b.dtype()
+            && a.shape() == b.shape()
+            && a.shares_storage(b)
+            && a.bytes().as_ptr() == b.bytes().as_ptr()
+    };
+    a.len() == b.len() && a.iter().zip(b.iter()).all(same)
+}

@@ -1,0 +1,96 @@
+//! What a channel is told when it is joined. Read here once; everything below gets typed values.
+
+use std::time::Duration;
+
+use flame_model::EndId;
+
+/// A worker that the job expects in the group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its identity.
+    pub id: EndId,
+    /// Its role in the schema.
+    pub role: String,
+    /// Its index within the role and group.
+    pub index: u32,
+}
+
+/// Everything that one end of one channel needs to know.
+#[derive(Clone)]
+pub struct ChannelConfig {
+    /// Job id; part of every topic.
+    pub job: String,
+    /// Channel name as in the schema.
+    pub name: String,
+    /// Group of the channel; groups never see each other.
+    pub group: String,
+    /// This end.
+    pub me: EndId,
+    /// The task's attempt; a higher one replaces a lower one of the same end.
+    pub incarnation: u32,
+    /// Everybody expected in the group, this end included. The order is the one of [`crate::Channel::ends`].
+    pub roster: Vec<Peer>,
+    /// Seals every frame; one key per job, channel and group.
+    pub key: [u8; 32],
+    /// Bounds and times.
+    pub limits: ChannelLimits,
+}
+
+impl std::fmt::Debug for ChannelConfig {
+    /// Leaves the key out: it must not reach a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChannelConfig")
+            .field("job", &self.job)
+            .field("name", &self.name)
+            .field("group", &self.group)
+            .field("me", &self.me)
+            .field("incarnation", &self.incarnation)
+            .field("roster", &self.roster.len())
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bounds and times of one channel end.
+#[derive(Debug, Clone)]
+pub struct ChannelLimits {
+    /// Largest message, in encoded bytes, that is sent or accepted. Default 1 GiB.
+    pub max_message_bytes: u64,
+    /// Messages in the outbox, and messages of all senders waiting for the guest. Default 256 each.
+    pub max_queued_messages: usize,
+    /// Bytes in the outbox, and bytes received or promised room for. Default 2 GiB each; an empty queue takes any
+    /// message up to `max_message_bytes`.
+    pub max_queued_bytes: u64,
+    /// How often an end with nothing else to say says that it lives. Default 3 s.
+    pub heartbeat: Duration,
+    /// An end that was silent for so long has left. Default 10 s.
+    pub dead_after: Duration,
+    /// Bytes of a message in one packet; never above what the broker announces. Default 256 KiB.
+    pub chunk_bytes: usize,
+    /// Bytes on their way to one receiver and not yet acknowledged. Default 4 MiB (16 chunks: far below the 1,000
+    /// messages that mosquitto queues for a client before it drops).
+    pub window_bytes: u64,
+    /// First wait for an acknowledgement before sending again; doubles up to eight times it. Default 2 s.
+    pub resend_after: Duration,
+    /// How long `send` waits for room in the outbox before it gives up with `Timeout`. Default 120 s.
+    pub send_wait: Duration,
+    /// How long `leave` waits until present ends have everything. Default 10 s.
+    pub leave_wait: Duration,
+}
+
+impl Default for ChannelLimits {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 1 << 30,
+            max_queued_messages: 256,
+            max_queued_bytes: 2 << 30,
+            heartbeat: Duration::from_secs(3),
+            dead_after: Duration::from_secs(10),
+            chunk_bytes: 256 * 1024,
+            window_bytes: 4 << 20,
+            resend_after: Duration::from_secs(2),
+            send_wait: Duration::from_secs(120),
+            leave_wait: Duration::from_secs(10),
+        }
+    }
+}

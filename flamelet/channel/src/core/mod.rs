@@ -1,0 +1,385 @@
+//! The channel protocol as a state machine without I/O, clocks or tasks.
+//!
+//! In go packets, link notices, the time and what the guest asks for; out come packets to publish, messages to take and
+//! presence. It never blocks, never reads a clock and never allocates what a peer merely claims. `docs/protocol.md` is its
+//! description; `simulation` plays it over a link that loses, doubles and reorders.
+
+mod inbox;
+mod outbox;
+mod peers;
+#[cfg(test)]
+mod simulation;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use flame_model::{EndId, Message};
+
+use crate::config::{ChannelConfig, ChannelLimits, Peer};
+use crate::error::ChannelError;
+use crate::frame::{Ack, ChunkHead, Commitment, Frame};
+use crate::seal::{HEADER, Life, Sealer, TAG};
+use crate::topics::{Route, Topics};
+
+pub(crate) use inbox::Inbound;
+use outbox::OutMessage;
+use peers::PeerState;
+
+/// Time since the channel was joined, or any other clock that only goes forward.
+pub(crate) type Now = Duration;
+
+/// Most control frames that wait; all of them are repeated, so the oldest may go.
+const MAX_CONTROL: usize = 4096;
+/// How long after a connection those who are here have to answer.
+const ANSWERS: Duration = Duration::from_secs(1);
+
+/// A packet to publish.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) topic: String,
+    pub(crate) payload: Bytes,
+    /// The message itself, on transports within one process.
+    pub(crate) beside: Option<Message>,
+}
+
+/// What went over the channel so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChannelStats {
+    /// Messages that the guest queued.
+    pub messages_out: u64,
+    /// Their encoded bytes, each broadcast counted once.
+    pub bytes_out: u64,
+    /// Messages received whole.
+    pub messages_in: u64,
+    /// Their encoded bytes.
+    pub bytes_in: u64,
+    /// Packets published, retransmissions and acknowledgements included.
+    pub packets_out: u64,
+    /// Bytes published.
+    pub packet_bytes_out: u64,
+    /// Chunks that were published again.
+    pub chunks_resent: u64,
+    /// Packets dropped because they did not open: forged, damaged or of a stranger.
+    pub dropped_forged: u64,
+    /// Packets dropped because they came before, or from a life that has been replaced.
+    pub dropped_replayed: u64,
+    /// Messages refused because they were over a limit or could not be decoded.
+    pub refused: u64,
+}
+
+/// Where a message is on its way to its ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ReceiptState {
+    pub(crate) pending: Vec<EndId>,
+    pub(crate) refused: Vec<EndId>,
+}
+
+/// One end of one channel.
+pub(crate) struct Core {
+    pub(super) me: EndId,
+    pub(super) life: Life,
+    pub(super) commitment: Commitment,
+    pub(super) limits: ChannelLimits,
+    pub(super) topics: Topics,
+    pub(super) sealer: Sealer,
+    pub(super) my_tag: u64,
+    /// The ends that this one talks to, in roster order.
+    peers: Vec<PeerState>,
+    pub(super) by_id: HashMap<EndId, usize>,
+    /// Ids in the roster that are not this end's to talk to.
+    pub(super) others: Vec<EndId>,
+    outbox: BTreeMap<u64, OutMessage>,
+    pub(super) outbox_bytes: u64,
+    pub(super) refusals: BTreeMap<u64, Vec<EndId>>,
+    pub(super) next_id: u64,
+    /// Chunks sent so far; orders them.
+    pub(super) sent: u64,
+    /// Control frames that wait to be published.
+    pub(super) control: VecDeque<Outgoing>,
+    pub(super) link_up: bool,
+    /// When everybody who is here has had the time to answer.
+    pub(super) answers_until: Now,
+    pub(super) max_payload: usize,
+    pub(super) beside: bool,
+    pub(super) last_broadcast: Now,
+    pub(super) inbox_bytes: u64,
+    pub(super) inbox_messages: usize,
+    pub(super) arrivals: u64,
+    pub(super) left: bool,
+    pub(super) fenced: bool,
+    pub(super) changed: bool,
+    pub(super) stats: ChannelStats,
+}
+
+impl Core {
+    /// An end as `config` says. `session` must grow from one to the next life of the same attempt.
+    pub(crate) fn new(
+        config: &ChannelConfig,
+        session: u64,
+        commitment: Commitment,
+        beside: bool,
+    ) -> Result<Self, ChannelError> {
+        let me = config.roster.iter().find(|peer| peer.id == config.me).ok_or_else(|| {
+            ChannelError::InvalidArgument(format!("channel {}: {} is not in its own roster", config.name, config.me))
+        })?;
+        let self_loop = config.roster.iter().all(|peer| peer.role == me.role);
+        let mut peers = Vec::new();
+        let mut others = Vec::new();
+        let mut by_id = HashMap::new();
+        let mut tags = std::collections::HashSet::from([tag(&config.me)]);
+        for peer in config.roster.iter().filter(|peer| peer.id != config.me) {
+            if !tags.insert(tag(&peer.id)) {
+                return Err(ChannelError::InvalidArgument(format!(
+                    "channel {}: {} is twice in the roster, or two ids begin with the same 16 digits",
+                    config.name, peer.id
+                )));
+            }
+            if self_loop || peer.role != me.role {
+                by_id.insert(peer.id.clone(), peers.len());
+                peers.push(PeerState::new(peer.clone(), &config.limits));
+            } else {
+                others.push(peer.id.clone());
+            }
+        }
+        if config.limits.chunk_bytes == 0 || config.limits.window_bytes == 0 {
+            return Err(ChannelError::InvalidArgument("chunk_bytes and window_bytes must be above 0".into()));
+        }
+        let life = Life { incarnation: config.incarnation, session };
+        Ok(Self {
+            me: config.me.clone(),
+            life,
+            commitment,
+            limits: config.limits.clone(),
+            topics: Topics::new(&config.job, &config.name, &config.group),
+            sealer: Sealer::new(&config.key, life)?,
+            my_tag: tag(&config.me),
+            peers,
+            by_id,
+            others,
+            outbox: BTreeMap::new(),
+            outbox_bytes: 0,
+            refusals: BTreeMap::new(),
+            // Ids grow over all attempts, so that a base of an earlier attempt is never mistaken for a later message.
+            next_id: (u64::from(config.incarnation) << 32) + 1,
+            sent: 0,
+            control: VecDeque::new(),
+            link_up: false,
+            answers_until: Now::ZERO,
+            max_payload: config.limits.chunk_bytes + 4096,
+            beside,
+            last_broadcast: Now::ZERO,
+            inbox_bytes: 0,
+            inbox_messages: 0,
+            arrivals: 0,
+            left: false,
+            fenced: false,
+            changed: false,
+            stats: ChannelStats::default(),
+        })
+    }
+
+    pub(crate) const fn stats(&self) -> ChannelStats {
+        self.stats
+    }
+
+    /// Whether anything happened since the last call that a waiter could wait for.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Refuses what a left or replaced end cannot do any more.
+    pub(crate) fn usable(&self) -> Result<(), ChannelError> {
+        if self.left {
+            return Err(ChannelError::Closed);
+        }
+        if self.fenced {
+            return Err(ChannelError::NotPermitted(format!(
+                "a newer attempt of {} has joined this channel; this one must end",
+                self.me
+            )));
+        }
+        Ok(())
+    }
+
+    /// The position of an end that this one may talk to.
+    pub(crate) fn index_of(&self, id: &EndId) -> Result<usize, ChannelError> {
+        self.by_id.get(id).copied().ok_or_else(|| {
+            let why = if *id == self.me {
+                "this end itself"
+            } else if self.others.contains(id) {
+                "an end of the same role as this one"
+            } else {
+                "not in the roster of this channel and group"
+            };
+            ChannelError::NotFound(format!("end {id}: {why}"))
+        })
+    }
+
+    /// The link carries packets of at most `max_payload` bytes from now on, and this end's subscriptions stand.
+    pub(crate) fn on_link_up(&mut self, now: Now, max_payload: usize) {
+        self.link_up = true;
+        self.answers_until = now + ANSWERS;
+        self.max_payload = max_payload.max(1024);
+        for peer in &mut self.peers {
+            // Nobody could be heard while the link was down: silence starts to count now.
+            peer.last_heard = now;
+        }
+        self.resend_everything(now);
+        self.rechunk();
+        self.say_hello(now);
+    }
+
+    /// Nothing comes and goes until the next `on_link_up`.
+    pub(crate) fn on_link_down(&mut self) {
+        self.link_up = false;
+    }
+
+    /// Takes in a packet.
+    pub(crate) fn on_packet(&mut self, now: Now, topic: &str, payload: &[u8], beside: Option<Message>) {
+        let from = match self.topics.parse(topic) {
+            Some(Route::Gone { from }) => return self.on_will(&from, payload),
+            Some(Route::All { from }) => from,
+            Some(Route::To { to, from }) if to == self.me => from,
+            _ => return,
+        };
+        if from == self.me {
+            return self.on_own(topic, payload);
+        }
+        let Some(&index) = self.by_id.get(&from) else { return };
+        let Some(opened) = self.sealer.open(topic, payload) else {
+            self.stats.dropped_forged += 1;
+            return;
+        };
+        if !self.admit(index, opened.life, opened.counter) {
+            self.stats.dropped_replayed += 1;
+            return;
+        }
+        let Some(frame) = Frame::read(opened.plain()) else {
+            self.stats.dropped_forged += 1;
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.last_heard = now;
+        }
+        match frame {
+            Frame::Hello { commitment } => self.on_hello(now, index, commitment),
+            Frame::Here { session, reply, commitment } => self.on_here(now, index, session, reply, commitment),
+            Frame::Gone => self.on_gone(index),
+            Frame::Chunk(head, bytes) => self.on_chunk(now, index, &head, bytes, beside),
+            Frame::Ack(ack) => self.on_ack(now, index, &ack),
+        }
+    }
+
+    /// Lets time pass: heartbeats, deaths, retransmissions.
+    pub(crate) fn on_tick(&mut self, now: Now) {
+        if !self.link_up || self.left || self.fenced {
+            return;
+        }
+        if now >= self.last_broadcast + self.limits.heartbeat {
+            self.say_hello(now);
+        }
+        if now >= self.answers_until && self.answers_until > Now::ZERO {
+            self.answers_until = Now::ZERO;
+            self.changed = true;
+        }
+        self.expire_silent(now);
+        self.resend_overdue(now);
+    }
+
+    /// When `on_tick` and `poll_transmit` have something to do next, unless something else happens first.
+    pub(crate) fn next_wake(&self, now: Now) -> Option<Now> {
+        if !self.link_up || self.left || self.fenced {
+            return None;
+        }
+        let beat = self.last_broadcast + self.limits.heartbeat;
+        let wakes = self.peers.iter().zip(self.loads()).filter_map(|(peer, load)| self.peer_wake(now, peer, load));
+        let answers = Some(self.answers_until).filter(|at| *at > Now::ZERO);
+        wakes.chain([beat]).chain(answers).min()
+    }
+
+    /// The next packet to publish, if there is one.
+    pub(crate) fn poll_transmit(&mut self, now: Now) -> Option<Outgoing> {
+        if !self.link_up {
+            return None;
+        }
+        let outgoing = self.control.pop_front().or_else(|| {
+            if self.left || self.fenced { None } else { self.next_ack(now).or_else(|| self.next_chunk(now)) }
+        })?;
+        self.stats.packets_out += 1;
+        self.stats.packet_bytes_out += u64::try_from(outgoing.payload.len()).unwrap_or_default();
+        Some(outgoing)
+    }
+
+    /// Says goodbye; nothing else leaves after it.
+    pub(crate) fn say_goodbye(&mut self) {
+        if self.left {
+            return;
+        }
+        self.left = true;
+        self.changed = true;
+        self.control.clear();
+        let topic = self.topics.all(&self.me);
+        self.push_control(topic, &Frame::Gone);
+    }
+
+    /// Whether a goodbye still waits to be published.
+    pub(crate) fn has_control(&self) -> bool {
+        !self.control.is_empty()
+    }
+
+    pub(crate) const fn is_link_up(&self) -> bool {
+        self.link_up
+    }
+
+    fn say_hello(&mut self, now: Now) {
+        self.last_broadcast = now;
+        let topic = self.topics.all(&self.me);
+        self.push_control(topic, &Frame::Hello { commitment: self.commitment });
+    }
+
+    pub(super) fn push_control(&mut self, topic: String, frame: &Frame<'_>) {
+        match self.sealer.seal(&topic, 256, |out| frame.write(out)) {
+            Ok(payload) => {
+                if self.control.len() >= MAX_CONTROL {
+                    self.control.pop_front();
+                }
+                self.control.push_back(Outgoing { topic, payload, beside: None });
+            }
+            Err(error) => tracing::error!(%error, "a control frame was not sealed"),
+        }
+    }
+
+    pub(super) fn seal_ack(&mut self, index: usize, ack: &Ack) -> Option<Outgoing> {
+        let topic = self.topics.to(&self.peers.get(index)?.peer.id, &self.me);
+        let frame = Frame::Ack(ack.clone());
+        let payload = self.sealer.seal(&topic, 256, |out| frame.write(out)).ok()?;
+        Some(Outgoing { topic, payload, beside: None })
+    }
+
+    /// Bytes of a message that fit a packet for `addressees` ends.
+    pub(super) fn chunk_limit(&self, addressees: usize) -> usize {
+        let overhead = HEADER + TAG + ChunkHead::size(addressees);
+        self.limits.chunk_bytes.min(self.max_payload.saturating_sub(overhead)).max(64)
+    }
+
+    /// A packet that claims to be this end's own: an echo, or a newer life of it.
+    fn on_own(&mut self, topic: &str, payload: &[u8]) {
+        let Some(opened) = self.sealer.open(topic, payload) else { return };
+        if opened.life > self.life && !self.fenced {
+            tracing::warn!(end = %self.me, "a newer attempt of this end has joined; this one stops");
+            self.fenced = true;
+            self.changed = true;
+        }
+    }
+
+    /// All peers, with whether each is here.
+    pub(crate) fn presence(&self) -> impl Iterator<Item = (&Peer, bool)> {
+        self.peers.iter().map(|state| (&state.peer, state.present))
+    }
+}
+
+/// First eight bytes of an id; names an end within a roster.
+fn tag(id: &EndId) -> u64 {
+    id.as_str().get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
+}

@@ -1,0 +1,86 @@
+//! Reading a broker's URL.
+
+use crate::error::ChannelError;
+
+/// Host, port and login out of an `mqtt://` URL.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) login: Option<(String, String)>,
+}
+
+impl Address {
+    pub(super) fn parse(url: &str) -> Result<Self, ChannelError> {
+        // The URL may hold a password: it is not repeated.
+        let bad = |why: &str| {
+            ChannelError::InvalidArgument(format!("broker URL: {why}; it reads mqtt://[user[:password]@]host[:port]"))
+        };
+        if url.starts_with("mqtts://") {
+            return Err(bad("mqtts:// (TLS) is not supported yet"));
+        }
+        let rest = url.strip_prefix("mqtt://").ok_or_else(|| bad("it does not begin with mqtt://"))?;
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
+        let login = login.map(|login| {
+            let (user, password) = login.split_once(':').unwrap_or((login, ""));
+            (unescape(user), unescape(password))
+        });
+        let (host, port) = match place.rsplit_once(':') {
+            // An IPv6 address in brackets holds colons of its own.
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| bad("the port is not a number up to 65535"))?)
+            }
+            _ => (place, 1883),
+        };
+        if host.is_empty() || host.contains('/') {
+            return Err(bad("the host is missing or not a host"));
+        }
+        Ok(Self { host: host.to_owned(), port, login })
+    }
+}
+
+/// Percent-decodes a part of a URL.
+fn unescape(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let digits = tail.get(..2).filter(|_| byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(decoded) => {
+                out.push(decoded);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                out.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broker_urls_are_read() {
+        let plain = Address::parse("mqtt://broker.example").unwrap();
+        assert_eq!(plain, Address { host: "broker.example".into(), port: 1883, login: None });
+        let full = Address::parse("mqtt://us%40er:pa:ss@[::1]:18830/").unwrap();
+        assert_eq!(full.host, "[::1]");
+        assert_eq!(full.port, 18830);
+        assert_eq!(full.login, Some(("us@er".into(), "pa:ss".into())));
+        assert_eq!(Address::parse("mqtt://[::1]").unwrap().port, 1883);
+    }
+
+    #[test]
+    fn bad_broker_urls_say_what_is_wrong_and_keep_the_password_to_themselves() {
+        for bad in ["tcp://u:secret@h", "mqtt://", "mqtt://u:secret@h:99999", "mqtts://u:secret@h"] {
+            let error = Address::parse(bad).unwrap_err().to_string();
+            assert!(error.contains("mqtt://[user"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

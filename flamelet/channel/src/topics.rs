@@ -1,0 +1,139 @@
+//! The one place that builds and reads topics.
+//!
+//! `flame/<job>/<channel>/<group>/all/<from>`, `flame/<job>/<channel>/<group>/to/<to>/<from>` and, for wills,
+//! `flame/<job>/gone/<end>`. Names from a schema may hold anything (groups such as `default/us` do): what means
+//! something to MQTT is percent-encoded.
+
+use flame_model::EndId;
+
+/// Topics of one channel and group.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    job: String,
+    base: String,
+}
+
+/// What a topic says about a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// To everybody in the group.
+    All {
+        /// Who claims to have sent it.
+        from: EndId,
+    },
+    /// To one end.
+    To {
+        /// The addressee.
+        to: EndId,
+        /// Who claims to have sent it.
+        from: EndId,
+    },
+    /// A will.
+    Gone {
+        /// Whose connection broke.
+        from: EndId,
+    },
+}
+
+impl Topics {
+    /// Topics of `channel` and `group` in `job`.
+    pub fn new(job: &str, channel: &str, group: &str) -> Self {
+        let job = escape(job);
+        let base = format!("flame/{job}/{}/{}", escape(channel), escape(group));
+        Self { job, base }
+    }
+
+    /// Where `from` publishes to everybody.
+    pub fn all(&self, from: &EndId) -> String {
+        format!("{}/all/{from}", self.base)
+    }
+
+    /// Where `from` publishes to `to` alone.
+    pub fn to(&self, to: &EndId, from: &EndId) -> String {
+        format!("{}/to/{to}/{from}", self.base)
+    }
+
+    /// What an end subscribes to.
+    pub fn filters(&self, me: &EndId) -> Vec<String> {
+        vec![format!("{}/all/+", self.base), format!("{}/to/{me}/+", self.base), format!("flame/{}/gone/+", self.job)]
+    }
+
+    /// Reads a topic of this channel and group; `None` for any other.
+    pub fn parse(&self, topic: &str) -> Option<Route> {
+        if let Some(rest) = topic.strip_prefix(&self.base).and_then(|rest| rest.strip_prefix('/')) {
+            let mut parts = rest.split('/');
+            let route = match (parts.next()?, parts.next()?) {
+                ("all", from) => Route::All { from: EndId::new(from).ok()? },
+                ("to", to) => Route::To { to: EndId::new(to).ok()?, from: EndId::new(parts.next()?).ok()? },
+                _ => return None,
+            };
+            return parts.next().is_none().then_some(route);
+        }
+        let from = topic.strip_prefix("flame/")?.strip_prefix(&self.job)?.strip_prefix("/gone/")?;
+        Some(Route::Gone { from: EndId::new(from).ok()? })
+    }
+}
+
+/// Where the will of `end` in `job` is published.
+pub fn gone(job: &str, end: &EndId) -> String {
+    format!("flame/{}/gone/{end}", escape(job))
+}
+
+/// Whether `topic` matches `filter`, which ends with `/+` or holds no wildcard.
+pub fn matches(filter: &str, topic: &str) -> bool {
+    match filter.strip_suffix('+') {
+        Some(prefix) => topic.strip_prefix(prefix).is_some_and(|rest| !rest.contains('/')),
+        None => filter == topic,
+    }
+}
+
+/// One topic level of any text.
+fn escape(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '/' | '+' | '#' | '%' | '$') || c.is_control() {
+            let mut utf8 = [0; 4];
+            for byte in c.encode_utf8(&mut utf8).bytes() {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "%{byte:02x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(n: u8) -> EndId {
+        EndId::new(&format!("{n:040x}")).unwrap()
+    }
+
+    #[test]
+    fn topics_are_read_back_and_belong_to_one_group_only() {
+        let topics = Topics::new("job", "param", "default/us");
+        let all = topics.all(&end(1));
+        assert_eq!(all, format!("flame/job/param/default%2fus/all/{}", end(1)));
+        assert_eq!(topics.parse(&all), Some(Route::All { from: end(1) }));
+        assert_eq!(topics.parse(&topics.to(&end(2), &end(1))), Some(Route::To { to: end(2), from: end(1) }));
+        assert_eq!(topics.parse(&gone("job", &end(3))), Some(Route::Gone { from: end(3) }));
+        assert_eq!(Topics::new("job", "param", "default").parse(&all), None);
+        assert_eq!(topics.parse(&format!("{all}/x")), None);
+    }
+
+    #[test]
+    fn filters_match_their_topics_and_no_others() {
+        let topics = Topics::new("j", "c", "g");
+        let filters = topics.filters(&end(2));
+        let any = |topic: &str| filters.iter().any(|filter| matches(filter, topic));
+        assert!(any(&topics.all(&end(1))));
+        assert!(any(&topics.to(&end(2), &end(1))));
+        assert!(any(&gone("j", &end(1))));
+        assert!(!any(&topics.to(&end(3), &end(1))));
+        assert!(!any(&Topics::new("j", "c", "h").all(&end(1))));
+    }
+}

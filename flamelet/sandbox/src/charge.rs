@@ -1,0 +1,71 @@
+//! Accounts for the host memory that a guest's tensors hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::HostError;
+
+/// A task's budget of tensor bytes.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    limit: u64,
+    used: AtomicU64,
+}
+
+/// Bytes taken from a quota; given back when the last handle to the storage goes.
+#[derive(Debug)]
+pub(crate) struct Charge {
+    quota: Arc<Quota>,
+    bytes: u64,
+}
+
+impl Quota {
+    pub(crate) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicU64::new(0) })
+    }
+
+    /// Takes `bytes`, before anything is allocated, or says what the grant lacks.
+    pub(crate) fn charge(self: &Arc<Self>, bytes: u64) -> Result<Arc<Charge>, HostError> {
+        let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            used.checked_add(bytes).filter(|total| *total <= self.limit)
+        });
+        match taken {
+            Ok(_) => Ok(Arc::new(Charge { quota: Arc::clone(self), bytes })),
+            Err(used) => Err(HostError::limit(format!(
+                "tensor bytes: {used} are held, {bytes} more are needed and the grant has {} (resources.tensorBytes in \
+                 the job); drop handles that are no longer needed",
+                self.limit
+            ))),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.quota.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_when_the_last_handle_goes() {
+        let quota = Quota::new(100);
+        let first = quota.charge(60).unwrap();
+        let shared = Arc::clone(&first);
+        assert!(quota.charge(41).is_err());
+        assert!(quota.charge(u64::MAX).is_err());
+        drop(first);
+        assert_eq!(quota.used(), 60);
+        drop(shared);
+        assert_eq!(quota.used(), 0);
+        assert!(quota.charge(100).is_ok());
+    }
+}

@@ -1,0 +1,39 @@
+//! Where a task's words and results go.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flame_model::Metric;
+
+/// How grave a log line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the usual five")]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// Why a result could not be stored.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SinkError(pub String);
+
+/// Takes what a task says and makes. Implemented by the agent, and by tests.
+#[async_trait]
+pub trait TaskSink: Send + Sync + fmt::Debug {
+    /// A line of the guest, or of the host about it; control characters are escaped already. Must not block.
+    fn log(&self, level: Level, text: String);
+
+    /// Rounds done, of how many. Must not block.
+    fn progress(&self, round: u64, rounds: u64);
+
+    /// A round's measurements, finite values only. Ok once they are kept so that they will reach the job's results.
+    async fn metrics(&self, round: u64, values: Vec<Metric>) -> Result<(), SinkError>;
+
+    /// A model, as a safetensors file, as a result of the job. Ok once it is stored.
+    async fn publish(&self, name: &str, file: Bytes) -> Result<(), SinkError>;
+}

@@ -1,0 +1,214 @@
+//! What the host keeps for one running guest.
+
+#![expect(unreachable_pub, reason = "the generated bindings re-export the handles")]
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use flame_channel::Channel;
+use flame_model::{EndId, Model, Tensor};
+use indexmap::IndexMap;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::charge::{Charge, Quota};
+use crate::error::HostError;
+use crate::limits::StoreLimiter;
+use crate::stdio::GuestLog;
+use crate::{Dataset, TaskSpec};
+
+/// Received messages that a guest may still name as the base of an update.
+const REMEMBERED_BASES: usize = 256;
+
+/// A tensor with the bytes that it holds of the task's quota.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) tensor: Tensor,
+    charge: Arc<Charge>,
+}
+
+/// A guest's tensor: its own, or one inside a model, which the model's handle sees as well.
+#[derive(Debug, Clone)]
+pub struct TensorHandle(Arc<Mutex<Slot>>);
+
+/// A guest's model: names in order, each with a slot that handles from `get` share.
+#[derive(Debug, Default)]
+pub struct ModelHandle {
+    pub(crate) slots: IndexMap<String, TensorHandle>,
+}
+
+/// A channel that the guest joined.
+#[derive(Debug, Clone)]
+pub struct ChannelHandle {
+    pub(crate) channel: Channel,
+    /// Position in the task's list of channels.
+    pub(crate) spec: usize,
+}
+
+/// A rule with its state; the charge pays for the accumulator.
+#[derive(Debug)]
+pub struct AggregatorHandle {
+    pub(crate) aggregator: flame_aggregate::Aggregator,
+    pub(crate) charge: Option<Arc<Charge>>,
+}
+
+/// A data set that the guest opened.
+#[derive(Debug, Clone)]
+pub struct DatasetHandle(pub(crate) Arc<Dataset>);
+
+/// A message that this task's host received: what an update may be based on.
+#[derive(Debug, Clone)]
+pub(crate) struct ReceivedBase {
+    pub(crate) handle: u64,
+    pub(crate) sender: EndId,
+    pub(crate) message: u64,
+    pub(crate) round: u64,
+}
+
+/// The joined channels' stop switches: cancelling one wakes whoever waits on the channel, also a guest inside a host call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Joined(Arc<Mutex<Vec<CancellationToken>>>);
+
+impl Joined {
+    pub(crate) fn add(&self, channel: &Channel) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(channel.stop_token());
+    }
+
+    pub(crate) fn stop(&self) {
+        for token in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            token.cancel();
+        }
+    }
+}
+
+/// Everything that belongs to one guest.
+pub(crate) struct HostState {
+    pub(crate) spec: Arc<TaskSpec>,
+    pub(crate) table: ResourceTable,
+    pub(crate) wasi: WasiCtx,
+    pub(crate) limiter: StoreLimiter,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) log: Arc<GuestLog>,
+    pub(crate) channels: HashMap<usize, Channel>,
+    pub(crate) joined: Joined,
+    pub(crate) bases: VecDeque<ReceivedBase>,
+    pub(crate) next_message: u64,
+    /// Bytes in and out of the channels when metrics were recorded last.
+    pub(crate) reported_bytes: (u64, u64),
+}
+
+impl HostState {
+    /// Lets the guest name a received message as a base, under an id that is unique in this task.
+    pub(crate) fn remember(&mut self, sender: EndId, message: u64, round: u64) -> u64 {
+        self.next_message += 1;
+        if self.bases.len() == REMEMBERED_BASES {
+            self.bases.pop_front();
+        }
+        self.bases.push_back(ReceivedBase { handle: self.next_message, sender, message, round });
+        self.next_message
+    }
+
+    /// Puts a tensor that was made just now under the quota and hands it to the guest.
+    pub(crate) fn own(&self, tensor: Tensor) -> Result<TensorHandle, HostError> {
+        let charge = self.quota.charge(tensor.byte_len() as u64)?;
+        Ok(TensorHandle::new(Slot { tensor, charge }))
+    }
+
+    /// Puts a model's tensors under the quota and hands it to the guest.
+    pub(crate) fn own_model(&self, model: Model) -> Result<ModelHandle, HostError> {
+        let slots = model
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, self.own(tensor)?)))
+            .collect::<Result<_, HostError>>()?;
+        Ok(ModelHandle { slots })
+    }
+}
+
+impl WasiView for HostState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl TensorHandle {
+    fn new(slot: Slot) -> Self {
+        Self(Arc::new(Mutex::new(slot)))
+    }
+
+    /// One guest runs on one thread: the lock is never contended, and a poisoned one is of a task that is over.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another handle with a slot of its own; the storage is shared until one of them writes.
+    pub(crate) fn fork(&self) -> Self {
+        Self::new(self.lock().clone())
+    }
+
+    /// The tensor as it is now; the storage is shared until somebody writes.
+    pub(crate) fn snapshot(&self) -> Tensor {
+        self.lock().tensor.clone()
+    }
+
+    /// Lets `write` change the tensor. A copy that the write makes necessary is paid for before it is made.
+    pub(crate) fn write<T>(
+        &self,
+        quota: &Arc<Quota>,
+        write: impl FnOnce(&mut Tensor) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let mut slot = self.lock();
+        slot.make_own(quota)?;
+        write(&mut slot.tensor)
+    }
+}
+
+impl Slot {
+    fn make_own(&mut self, quota: &Arc<Quota>) -> Result<(), HostError> {
+        if self.tensor.is_shared() {
+            self.charge = quota.charge(self.tensor.byte_len() as u64)?;
+        }
+        Ok(())
+    }
+}
+
+impl ModelHandle {
+    /// The model as it is now; storage is shared until somebody writes.
+    pub(crate) fn snapshot(&self) -> Model {
+        let mut model = Model::new();
+        for (name, slot) in &self.slots {
+            model.insert(name.clone(), slot.snapshot());
+        }
+        model
+    }
+
+    /// Another model with slots of its own; the storage is shared.
+    pub(crate) fn fork(&self) -> Self {
+        Self { slots: self.slots.iter().map(|(name, slot)| (name.clone(), slot.fork())).collect() }
+    }
+
+    /// Lets `write` change the whole model in place. On an error it is as it was, as far as `write` left it so.
+    pub(crate) fn write<T>(
+        &self,
+        quota: &Arc<Quota>,
+        write: impl FnOnce(&mut Model) -> Result<T, HostError>,
+    ) -> Result<T, HostError> {
+        let mut slots: Vec<_> = self.slots.values().map(TensorHandle::lock).collect();
+        for slot in &mut slots {
+            slot.make_own(quota)?;
+        }
+        // Moved out and back, because a second handle to the storage would make every write a copy.
+        let mut model = Model::new();
+        let mut hollow = Vec::with_capacity(slots.len());
+        for (name, slot) in self.slots.keys().zip(&mut slots) {
+            let empty = Tensor::zeros(&[0], slot.tensor.dtype())?;
+            model.insert(name.clone(), std::mem::replace(&mut slot.tensor, empty));
+            hollow.push(slot);
+        }
+        let result = write(&mut model);
+        for (slot, (_, tensor)) in hollow.into_iter().zip(model) {
+            slot.tensor = tensor;
+        }
+        result
+    }
+}
