@@ -9,11 +9,14 @@ use flamelet::DataArg;
 
 /// Flame in a box: all of Flame in one process, for one machine.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Examples:
+#[command(
+    version,
+    after_help = "Examples:
   fiab demo                            train MNIST with four participants, here and now
   fiab demo --participants 10 --partition dirichlet:0.5 --rounds 20
   fiab up                              run the control plane and its broker until Ctrl-C
-  fiab up --values values.yaml         the same with another broker")]
+  fiab up --values values.yaml         the same with another broker"
+)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]

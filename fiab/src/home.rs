@@ -29,7 +29,8 @@ impl DemoHome {
     /// Takes `wanted`, or the usual folder.
     pub(crate) fn take(wanted: Option<&Path>) -> anyhow::Result<Self> {
         let path = wanted.map_or_else(|| flame_home().join("demo"), Path::to_owned);
-        let create = |path: &Path| std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()));
+        let create =
+            |path: &Path| std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()));
         create(&path)?;
         let lock = lock_file(&path)?;
         if lock.try_lock().is_err() {

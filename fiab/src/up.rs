@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use flame_control::{BrokerChoice, Server, ServerConfig, write_cli_config};
+use flame_control::{BrokerChoice, CliConfig, Server, ServerConfig, write_cli_config};
 use flame_sandbox::{Sandbox, SandboxConfig};
 use flamelet::AgentConfig;
 use tokio::signal::unix::{SignalKind, signal};
@@ -29,17 +29,25 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         },
         deployer: Arc::new(InProcessDeployer::new(sandbox, datasets)),
         system_data: Vec::new(),
+        advertise_host: None,
         skip_admission: false,
     })
     .await?;
-    let endpoint = format!("http://{}", server.api_addr());
-    let config = write_cli_config(&flame_home(), &endpoint, server.token())?;
+    let api = format!("http://{}", server.api_addr());
+    let config = write_cli_config(&flame_home(), &api, server.token())?;
 
     println!("Flame in a box is up.");
-    println!("  apiserver  {endpoint}");
+    println!("  apiserver  {api}");
     println!("  notifier   {}", server.notifier_addr());
     println!("  broker     {}", server.broker_url());
-    println!("  flamectl   uses {}", config.display());
+    match config {
+        CliConfig::Written(path) => println!("  flamectl   finds it by {}", path.display()),
+        CliConfig::LeftAlone { path, endpoint } => println!(
+            "  flamectl   is set to {endpoint} by {}; for this server: flamectl --apiserver {api} with the token in {}",
+            path.display(),
+            home.join("control/token").display()
+        ),
+    }
     println!();
     println!("Next: flamectl create design my_first_design -d \"what it is for\"");
     println!("Ctrl-C stops everything; what was created is kept in {}.", home.display());

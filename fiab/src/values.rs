@@ -29,7 +29,8 @@ pub(crate) struct Broker {
 impl Values {
     /// Reads a values file.
     pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the values file {}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the values file {}", path.display()))?;
         let values: Self = serde_saphyr::from_str(&text).map_err(|error| {
             anyhow::anyhow!("{}: {error}\nA values file says `broker: {{sort: mqtt, host: HOST}}`.", path.display())
         })?;
@@ -77,7 +78,10 @@ mod tests {
     fn the_walk_throughs_values_name_a_broker() {
         let values = read("broker:\n  sort: mqtt\n  host: broker.hivemq.com\n").unwrap();
         assert_eq!(values.broker_url().unwrap(), "mqtt://broker.hivemq.com:1883");
-        assert_eq!(read("broker: {sort: mqtt, host: \"127.0.0.1:1999\"}").unwrap().broker_url().unwrap(), "mqtt://127.0.0.1:1999");
+        assert_eq!(
+            read("broker: {sort: mqtt, host: \"127.0.0.1:1999\"}").unwrap().broker_url().unwrap(),
+            "mqtt://127.0.0.1:1999"
+        );
         assert_eq!(read("broker: {sort: mqtt}").unwrap().broker_url(), None);
     }
 

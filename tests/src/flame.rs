@@ -126,7 +126,11 @@ impl Flame {
     pub fn environment<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{path}", process::program_folder().display());
-        command.env("PATH", path).env("FLAME_HOME", self.home.path()).env_remove("FLAME_APISERVER").env_remove("FLAME_TOKEN")
+        command
+            .env("PATH", path)
+            .env("FLAME_HOME", self.home.path())
+            .env_remove("FLAME_APISERVER")
+            .env_remove("FLAME_TOKEN")
     }
 
     /// Design, schema, code and job with `edit` applied to the example's job; the job's id.

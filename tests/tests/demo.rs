@@ -7,7 +7,11 @@ use serde_json::Value;
 
 fn demo(home: &Path, args: &[&str]) -> Value {
     let mut command = program("fiab");
-    command.args(["demo", "--json", "--component"]).arg(mnist()).arg("--example").arg(root().join("examples/mnist-wasm"));
+    command
+        .args(["demo", "--json", "--component"])
+        .arg(mnist())
+        .arg("--example")
+        .arg(root().join("examples/mnist-wasm"));
     command.args(args).env("FLAME_HOME", home);
     let finished = finish(command);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
@@ -26,7 +30,8 @@ fn one_seed_gives_one_model_to_the_bit() {
     let second = demo(home.path(), &args);
     assert_eq!(first["model_sha256"], second["model_sha256"]);
     assert_eq!(first["accuracy"], second["accuracy"]);
-    let other = demo(home.path(), &["--participants", "3", "--rounds", "2", "--seed", "8", "--partition", "dirichlet:0.5"]);
+    let other =
+        demo(home.path(), &["--participants", "3", "--rounds", "2", "--seed", "8", "--partition", "dirichlet:0.5"]);
     assert_ne!(first["model_sha256"], other["model_sha256"]);
 }
 

@@ -43,13 +43,21 @@ fn a_missing_field_is_named_with_its_file() {
     one_paragraph(&flame.types("flamectl create job bad.json"), &["bad.json", "designId"]);
     std::fs::write(flame.example().join("odd.json"), r#"{"designId": "d", "rounds": 3}"#).unwrap();
     one_paragraph(&flame.types("flamectl create job odd.json"), &["odd.json", "rounds"]);
-    std::fs::write(flame.example().join("s.json"), r#"{"name": "x", "roles": [{"name": "a"}], "channels": [{"name": "c", "pair": ["a", "ghost"]}]}"#).unwrap();
+    std::fs::write(
+        flame.example().join("s.json"),
+        r#"{"name": "x", "roles": [{"name": "a"}], "channels": [{"name": "c", "pair": ["a", "ghost"]}]}"#,
+    )
+    .unwrap();
     flame.does("flamectl create schema schema.json --design d");
     let refused = flame.types("flamectl create schema s.json --design d");
     if refused.code == 0 {
         // What only an expansion can tell is told when the job is created.
         flame.does("flamectl create code mnist.wasm --design d");
-        std::fs::write(flame.example().join("j.json"), r#"{"designId": "d", "dataSpec": {"fromUser": {"default": 1}}}"#).unwrap();
+        std::fs::write(
+            flame.example().join("j.json"),
+            r#"{"designId": "d", "dataSpec": {"fromUser": {"default": 1}}}"#,
+        )
+        .unwrap();
         one_paragraph(&flame.types("flamectl create job j.json"), &["ghost"]);
     } else {
         one_paragraph(&refused, &["s.json", "ghost"]);

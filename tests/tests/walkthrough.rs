@@ -4,7 +4,8 @@ use flame_tests::{Flame, FlameBuilder, Mosquitto, root};
 
 /// Steps 1 to 8. The id of the job.
 fn walk(flame: &Flame) -> String {
-    let said = flame.does(r#"flamectl create design mnist_non_orchestration -d "mnist example for non-orchestration mode""#);
+    let said =
+        flame.does(r#"flamectl create design mnist_non_orchestration -d "mnist example for non-orchestration mode""#);
     assert!(said.contains("mnist_non_orchestration"), "{said}");
     flame.does("flamectl create schema schema.json --design mnist_non_orchestration");
     flame.does("flamectl create code mnist.wasm --design mnist_non_orchestration");
@@ -28,7 +29,8 @@ fn walk(flame: &Flame) -> String {
 
     // Step 6 comes before step 7: the participant waits for the start.
     let agent = &rows.iter().find(|row| row[2] == "user").unwrap()[1];
-    let mut participant = flame.participant(agent, "any_key_chosen_by_user", &root().join("examples/mnist-wasm/data/train"));
+    let mut participant =
+        flame.participant(agent, "any_key_chosen_by_user", &root().join("examples/mnist-wasm/data/train"));
     let started = flame.does(&format!("flamectl start job {job}"));
     assert!(started.to_lowercase().contains("start"), "{started}");
     assert_eq!(flame.ends(&job), "completed", "{:?}", flame.tasks(&job));

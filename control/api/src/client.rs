@@ -8,7 +8,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::{
-    AgentReport, Created, CreateDesign, Design, DesignDetail, DesignId, Job, JobCreated, JobId, JobSnapshot, LogRecord,
+    AgentReport, CreateDesign, Created, Design, DesignDetail, DesignId, Job, JobCreated, JobId, JobSnapshot, LogRecord,
     MetricRecord, ModelArtifact, Problem, Secret, Task, TaskGrant,
 };
 

@@ -21,10 +21,10 @@ pub use entity::{
     ModelArtifact, SchemaRevision, Task, TaskCounts,
 };
 pub use ids::{AgentId, DesignId, IdError, JobId};
-pub use problem::{Code, Problem};
-pub use secret::{Secret, SecretKey};
 /// A point in time; RFC 3339 in JSON.
 pub use jiff::Timestamp;
+pub use problem::{Code, Problem};
+pub use secret::{Secret, SecretKey};
 pub use state::{IllegalTransition, JobState, TaskKind, TaskState};
 
 /// The notifier's protocol, generated from `proto/notifier.proto`.

@@ -1,4 +1,5 @@
 //! What is accepted as code, and how everything else is told apart: hand-made bytes and what rustc makes.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic too")]
 
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
@@ -39,6 +40,21 @@ fn module(roles: Option<&str>) -> Vec<u8> {
         bytes.extend(section(0, &[name("flame:roles"), roles.as_bytes().to_vec()].concat()));
     }
     bytes
+}
+
+/// A worker whose `run` makes a vector before it returns 0.
+fn worker_with_simd() -> Vec<u8> {
+    let plain: &[u8] = &[10, 6, 1, 4, 0, 0x41, 0, 0x0b];
+    // v128.const 0; drop
+    let vector = [&[0xfd, 0x0c][..], &[0; 16], &[0x1a]].concat();
+    let code = section(10, &[&[1, 23, 0][..], &vector, &[0x41, 0, 0x0b]].concat());
+    let module = module(Some("trainer"));
+    let at = module.windows(plain.len()).position(|window| window == plain).unwrap();
+    let with_simd = [&module[..at], &code, &module[at + plain.len()..]].concat();
+    let bytes = worker("trainer");
+    let inner = section(1, &module);
+    let at = bytes.windows(inner.len()).position(|window| window == inner).unwrap();
+    [&bytes[..at], &section(1, &with_simd), &bytes[at + inner.len()..]].concat()
 }
 
 /// A component with these imports (empty instances) and, if asked for, `run: func() -> result`.
@@ -92,6 +108,11 @@ fn a_worker_is_accepted_with_its_roles_and_digest() {
     assert_eq!(bundle.components().len(), 1);
     assert_eq!(bundle.roles["trainer"].bytes, bytes);
     assert!(bundle.foreign_entries(&["trainer".to_owned()]).is_empty());
+}
+
+#[test]
+fn a_worker_may_use_vector_instructions() {
+    assert_eq!(inspect(&worker_with_simd()).unwrap().refusals, Vec::<String>::new());
 }
 
 #[test]

@@ -80,7 +80,9 @@ pub enum BrokerError {
         reason: &'static str,
     },
     /// Nobody answers there.
-    #[error("no MQTT broker answers at {address}: {reason}; start it, correct the address, or leave it out to use the embedded broker")]
+    #[error(
+        "no MQTT broker answers at {address}: {reason}; start it, correct the address, or leave it out to use the embedded broker"
+    )]
     Unreachable {
         /// Host and port.
         address: String,

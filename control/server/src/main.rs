@@ -56,7 +56,10 @@ fn introduce_to_flamectl(server: &Server) {
     match write_cli_config(&home, &endpoint(server.api_addr()), server.token()) {
         Ok(CliConfig::Written(path)) => tracing::info!("flamectl finds this server by {}", path.display()),
         Ok(CliConfig::LeftAlone { path, endpoint }) => {
-            tracing::warn!("{} leads flamectl to {endpoint} and was left alone; use FLAME_TOKEN and --apiserver", path.display());
+            tracing::warn!(
+                "{} leads flamectl to {endpoint} and was left alone; use FLAME_TOKEN and --apiserver",
+                path.display()
+            );
         }
         Err(error) => tracing::warn!("{error}"),
     }

@@ -89,15 +89,14 @@ impl Server {
     pub async fn start(config: ServerConfig) -> Result<Self, StartError> {
         let home = config.home.clone();
         let opened = tokio::task::spawn_blocking(move || open(&home)).await;
-        let (store, artifacts) = opened.map_err(|error| StartError::Failed(error.to_string()))??;
-        Self::start_with(config, Arc::new(store), artifacts).await
+        let store = opened.map_err(|error| StartError::Failed(error.to_string()))??;
+        Self::start_on(config, Arc::new(store)).await
     }
 
-    async fn start_with(
-        config: ServerConfig,
-        store: Arc<dyn Store>,
-        artifacts: Artifacts,
-    ) -> Result<Self, StartError> {
+    /// The same on a store that was opened already, such as one in memory. Large bytes go to the home folder.
+    pub async fn start_on(config: ServerConfig, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        make_home(&config.home)?;
+        let artifacts = Artifacts::open(&config.home)?;
         let (token, identity) = identity(&config.home, &*store)?;
         let api = listen("apiserver", config.api, "--api-port").await?;
         let notifier = listen("notifier", config.notifier, "--notifier-port").await?;
@@ -127,7 +126,8 @@ impl Server {
             stopping: stopping.clone(),
         };
         let service = Service::new(Arc::clone(&controller), stopping.clone(), tracker.clone());
-        let serving = vec![serve_api(api, state, stopping.clone()), serve_notifier(notifier, service, stopping.clone())];
+        let serving =
+            vec![serve_api(api, state, stopping.clone()), serve_notifier(notifier, service, stopping.clone())];
         let server = Self {
             api: api_addr,
             notifier: notifier_addr,
@@ -188,10 +188,14 @@ impl Drop for Server {
     }
 }
 
-fn open(home: &Path) -> Result<(SledStore, Artifacts), StartError> {
+fn open(home: &Path) -> Result<SledStore, StartError> {
+    make_home(home)?;
+    Ok(SledStore::open(&home.join("store"))?)
+}
+
+fn make_home(home: &Path) -> Result<(), StartError> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
-    made.map_err(|error| StartError::Home { path: home.display().to_string(), error })?;
-    Ok((SledStore::open(&home.join("store"))?, Artifacts::open(home)?))
+    made.map_err(|error| StartError::Home { path: home.display().to_string(), error })
 }
 
 /// Reads who this server is, or makes it up on the first start. A token whose file is gone is replaced.
@@ -244,7 +248,9 @@ async fn listen(what: &'static str, address: SocketAddr, flag: &str) -> Result<T
 
 fn fix_for(error: &io::Error, flag: &str) -> String {
     match error.kind() {
-        ErrorKind::AddrInUse => format!("stop what uses the port (perhaps another flame-control or fiab), or choose another one by {flag}"),
+        ErrorKind::AddrInUse => {
+            format!("stop what uses the port (perhaps another flame-control or fiab), or choose another one by {flag}")
+        }
         ErrorKind::AddrNotAvailable => "choose an address of this machine by --listen".to_owned(),
         ErrorKind::PermissionDenied => format!("choose a port above 1023 by {flag}"),
         _ => format!("choose another address by --listen and {flag}"),

@@ -46,7 +46,8 @@ impl Value {
         match self {
             Self::Null => "nothing",
             Self::Bool(_) => "true or false",
-            Self::Integer(_) | Self::Float(_) => "a number",
+            Self::Integer(_) => "a number",
+            Self::Float(_) => "a number that is not whole",
             Self::Text(_) => "a text",
             Self::List(_) => "a list",
             Self::Map(_) => "an object",
@@ -178,11 +179,23 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Node, Problem> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let mark = error.location().map(Mark::from).filter(|mark| mark.line > 0);
         let message = error.without_snippet().to_string();
-        // The place is said once, by the problem itself.
-        let message = message.split(" at line ").next().unwrap_or(&message).trim_end_matches([':', ' ']);
-        let message = message.lines().next().unwrap_or(message);
-        problem(mark, format!("not valid JSON or YAML: {message}"), "correct the file there")
+        problem(mark, format!("not valid JSON or YAML: {}", plain_words(&message)), "correct the file there")
     })
+}
+
+/// The parser's message without the place, which the problem says by itself, and without the parser's own options.
+fn plain_words(message: &str) -> String {
+    let message = message.lines().next().unwrap_or_default();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or_default();
+    if message.starts_with("budget breached: Documents") {
+        return "the file has more than one document".to_owned();
+    }
+    if message.starts_with("budget breached") {
+        return "it is nested too deeply or has too many parts".to_owned();
+    }
+    let message = message.replace(" rejected by the configured policy", " where JSON has none");
+    message.trim_end_matches([':', ' ']).to_owned()
 }
 
 /// Where a field stood in the file that it was read from.
@@ -303,7 +316,7 @@ mod tests {
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for i in 1..9 {
             let reference = format!("*a{}, ", i - 1).repeat(10);
-            bomb += &format!("a{i}: &a{i} [{}]\n", reference.trim_end_matches(", "));
+            bomb.extend(["a", &i.to_string(), ": &a", &i.to_string(), " [", reference.trim_end_matches(", "), "]\n"]);
         }
         assert!(parse(&bomb, "f").is_err());
     }

@@ -1,4 +1,5 @@
 //! Section A of the conformance cases: expansion.
+#![expect(clippy::expect_used, reason = "helpers of tests may panic too")]
 
 mod common;
 

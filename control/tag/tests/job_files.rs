@@ -1,4 +1,5 @@
 //! Both generations of job file, our own options, and what is refused in them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod common;
 
@@ -152,7 +153,17 @@ fn a_file_that_is_named_and_not_there_is_refused() {
 }
 
 #[test]
-fn numbers_that_json_cannot_hold_are_refused() {
-    let all = refusals("designId: d\ndataSpec: {fromUser: {g: 1}}\nhyperparameters: {rate: .inf}\n").join("\n");
-    assert!(!all.is_empty());
+fn what_is_neither_json_nor_yaml_is_refused_in_plain_words() {
+    for (text, expected) in [
+        ("rate: .inf", "job.json:1:7: not valid JSON or YAML: non-finite float `.inf` where JSON has none"),
+        (
+            "a: 1\nb: 2\na: 3\n",
+            "job.json:3:1: not valid JSON or YAML: duplicate mapping key: a; correct the file there",
+        ),
+        ("a: 1\n---\nb: 1\n", "job.json:2:1: not valid JSON or YAML: the file has more than one document"),
+        ("{\"a\": [1, 2}", "job.json:1:7: not valid JSON or YAML: mismatched bracket"),
+    ] {
+        let found = refusals(text);
+        assert!(found[0].starts_with(expected), "{expected}\n{found:?}");
+    }
 }

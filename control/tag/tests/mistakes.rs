@@ -1,4 +1,5 @@
 //! Mistakes in schemas, and in what a schema and a job mean together: all at once, each at its place.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
 
 mod common;
 
@@ -215,12 +216,12 @@ proptest! {
         let schema = WALKTHROUGH.replace("[\"default\"]", "[\"eu\", \"us\"]").replace("\"replica\": 1", &format!("\"replica\": {replica}"));
         let job = format!(r#"{{"designId": "d", "dataSpec": {{"fromUser": {{"us": {us}, "eu": {eu}}}}}}}"#);
         let expansion = expanded(&schema, &job).unwrap();
-        prop_assert_eq!(expansion.tasks.len() as u32, eu + us + 2 * replica);
+        prop_assert_eq!(expansion.tasks.len(), (eu + us + 2 * replica) as usize);
         for task in &expansion.tasks {
             let roster = expansion.roster(task, "param-channel");
             let size = if task.group_association["param-channel"] == "eu" { eu } else { us };
-            prop_assert_eq!(roster.len() as u32, size + replica);
-            prop_assert!(roster.iter().any(|other| *other == task));
+            prop_assert_eq!(roster.len(), (size + replica) as usize);
+            prop_assert!(roster.contains(&task));
             prop_assert!(roster.is_sorted_by_key(|other| (other.role.as_str(), other.index)));
         }
     }

@@ -13,7 +13,12 @@ const DESIGN: &str = "mnist_demo";
 /// The only group of the example's schema.
 const GROUP: &str = "default";
 
-pub(super) async fn create(client: &Client, example: &Path, component: Vec<u8>, args: &DemoArgs) -> anyhow::Result<JobId> {
+pub(super) async fn create(
+    client: &Client,
+    example: &Path,
+    component: Vec<u8>,
+    args: &DemoArgs,
+) -> anyhow::Result<JobId> {
     let read = |name: &str| {
         let path = example.join(name);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))

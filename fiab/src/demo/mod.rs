@@ -52,6 +52,7 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         broker: BrokerChoice::Embedded { listen: any_port },
         deployer: Arc::new(InProcessDeployer::new(Arc::clone(&sandbox), vec![Arc::new(evaluation)])),
         system_data: Vec::new(),
+        advertise_host: None,
         skip_admission: false,
     })
     .await?;

@@ -54,7 +54,8 @@ fn dirichlet(
     for _ in 0..MAX_DRAWS {
         let mut shards = vec![Vec::new(); participants];
         for class in 0..classes {
-            let mut rows: Vec<usize> = (0..).zip(labels).filter(|(_, l)| usize::from(**l) == class).map(|(r, _)| r).collect();
+            let mut rows: Vec<usize> =
+                (0..).zip(labels).filter(|(_, l)| usize::from(**l) == class).map(|(r, _)| r).collect();
             rows.shuffle(random);
             // Normalised Gamma variates are a Dirichlet one.
             let shares: Vec<f64> = (0..participants).map(|_| gamma.sample(random)).collect();
@@ -100,7 +101,8 @@ fn take(from: &Dataset, rows: &[usize]) -> anyhow::Result<Dataset> {
         for row in rows {
             bytes.extend_from_slice(tensor.read_bytes(*row as u64 * row_elements, row_elements)?);
         }
-        let shape: Vec<u64> = std::iter::once(rows.len() as u64).chain(tensor.shape().iter().skip(1).copied()).collect();
+        let shape: Vec<u64> =
+            std::iter::once(rows.len() as u64).chain(tensor.shape().iter().skip(1).copied()).collect();
         arrays.insert(name.to_owned(), Tensor::from_bytes(&shape, tensor.dtype(), &bytes)?);
     }
     Dataset::new(from.name().to_owned(), arrays).map_err(anyhow::Error::msg)

@@ -50,7 +50,11 @@ impl From<SessionError> for AgentError {
 }
 
 /// Serves one task to its end. Cancelling `shutdown` ends the guest and the agent; the task stays open for a rejoin.
-pub async fn run(config: AgentConfig, sandbox: Arc<Sandbox>, shutdown: CancellationToken) -> Result<Outcome, AgentError> {
+pub async fn run(
+    config: AgentConfig,
+    sandbox: Arc<Sandbox>,
+    shutdown: CancellationToken,
+) -> Result<Outcome, AgentError> {
     let client = Client::new(&config.apiserver, None)?;
     let (notices_in, mut notices) = mpsc::channel(QUEUE);
     let (reports, reports_out) = mpsc::channel(QUEUE);
@@ -245,7 +249,10 @@ async fn prepare(
     let code = code.await.map_err(|error| format!("the task's code could not be fetched: {error}"))?;
     let digest = hex::encode(Sha256::digest(&code));
     if digest != grant.code.sha256 {
-        return Err(format!("the code has the digest {digest} and the grant names {}; it is not run", grant.code.sha256));
+        return Err(format!(
+            "the code has the digest {digest} and the grant names {}; it is not run",
+            grant.code.sha256
+        ));
     }
     let (preparing, role) = (Arc::clone(sandbox), grant.role.clone());
     let prepared = tokio::task::spawn_blocking(move || preparing.prepare(&code, &role)).await;
@@ -262,7 +269,9 @@ async fn prepare(
         () = stop.cancelled() => return Err("the job was stopped".into()),
     };
     let transport = transport.map_err(|error| {
-        format!("{error}. fiab's values.yaml or `flame-control --broker` name the broker; it has to be reachable from here")
+        format!(
+            "{error}. fiab's values.yaml or `flame-control --broker` name the broker; it has to be reachable from here"
+        )
     })?;
     let transport = Arc::new(transport);
     let carrier: Arc<dyn Transport> = transport.clone();

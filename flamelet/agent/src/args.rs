@@ -23,11 +23,14 @@ const MAX_KEY: usize = 1_024;
 /// The task is named by FLAME_AGENT_ID, which `flamectl get tasks JOB` shows. FLAME_AGENT_KEY is any text that you
 /// choose; use the same one to rejoin the task after a crash or on another machine.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Examples:
+#[command(
+    version,
+    after_help = "Examples:
   FLAME_AGENT_ID=18d2671fbf597f2200fd4a01f4dfc7878fce5ca9 FLAME_AGENT_KEY=my-own-key \\
     flamelet -a http://127.0.0.1:10100 -n 127.0.0.1:10101 --data mnist=examples/mnist-wasm/data/train
 
-Exit status: 0 the task completed, 1 it failed, 2 it was terminated, 64 wrong usage.")]
+Exit status: 0 the task completed, 1 it failed, 2 it was terminated, 64 wrong usage."
+)]
 pub struct Args {
     /// Address of the apiserver.
     #[arg(short = 'a', long, value_name = "URL", env = "FLAME_APISERVER", default_value = "http://127.0.0.1:10100")]
@@ -127,7 +130,9 @@ impl Args {
 
 fn agent_id() -> anyhow::Result<AgentId> {
     let Ok(id) = std::env::var(ENV_AGENT_ID) else {
-        bail!("{ENV_AGENT_ID} is not set; it names the task to serve: `flamectl get tasks JOB` lists them under AGENT ID");
+        bail!(
+            "{ENV_AGENT_ID} is not set; it names the task to serve: `flamectl get tasks JOB` lists them under AGENT ID"
+        );
     };
     id.parse().with_context(|| format!("{ENV_AGENT_ID} is wrong; copy it from `flamectl get tasks JOB`"))
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flame_sandbox::OptionValue;
 use flame_api::{BrokerAccess, ChannelGrant, OptimizerChoice, TaskGrant, TaskResources};
 use flame_channel::mqtt::MqttSettings;
 use flame_channel::{ChannelConfig, ChannelLimits, Peer, Transport};
 use flame_model::EndId;
+use flame_sandbox::OptionValue;
 use flame_sandbox::{ChannelSpec, Limits, OptimizerSpec, TaskSink, TaskSpec};
 use tokio_util::sync::CancellationToken;
 

@@ -11,5 +11,5 @@ mod report;
 mod session;
 
 pub use agent::{AgentError, run};
-pub use args::{Args, AgentConfig, DataArg};
+pub use args::{AgentConfig, Args, DataArg};
 pub use flame_sandbox::Outcome;

@@ -174,7 +174,6 @@ impl Reporter {
     }
 }
 
-
 #[async_trait]
 impl TaskSink for Reporter {
     fn log(&self, level: Level, text: String) {

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use flame_api::notifier::notifier_client::NotifierClient;
-use flame_api::notifier::{FromAgent, Heartbeat, Hello, State, TaskStatus, ToAgent, from_agent, to_agent};
 use flame_api::notifier::{Event, StatusAck};
+use flame_api::notifier::{FromAgent, Heartbeat, Hello, State, TaskStatus, ToAgent, from_agent, to_agent};
 use flame_api::{AgentId, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -199,7 +199,11 @@ async fn send(outgoing: &mpsc::Sender<FromAgent>, body: from_agent::Body) -> Res
 fn is_final(code: Code) -> bool {
     matches!(
         code,
-        Code::Unauthenticated | Code::PermissionDenied | Code::NotFound | Code::InvalidArgument | Code::Aborted
+        Code::Unauthenticated
+            | Code::PermissionDenied
+            | Code::NotFound
+            | Code::InvalidArgument
+            | Code::Aborted
             | Code::FailedPrecondition
     )
 }

@@ -48,7 +48,8 @@ impl CompiledCache {
     pub(crate) fn store(&self, component: &Component, sha256: &str) {
         let write = || -> std::io::Result<()> {
             let bytes = component.serialize().map_err(std::io::Error::other)?;
-            let partial = self.folder.join(format!(".{sha256}.{}.{:?}", std::process::id(), std::thread::current().id()));
+            let partial =
+                self.folder.join(format!(".{sha256}.{}.{:?}", std::process::id(), std::thread::current().id()));
             let mut file = fs::File::create(&partial)?;
             file.write_all(&bytes)?;
             fs::rename(&partial, self.path(sha256))

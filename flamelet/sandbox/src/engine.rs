@@ -82,9 +82,10 @@ impl Sandbox {
         let engine = Engine::new(&settings).map_err(fault)?;
         let linker = host::linker(&engine).map_err(fault)?;
         let cache = match &config.cache {
-            Some(folder) => Some(CompiledCache::open(folder, &engine).map_err(|error| {
-                SandboxError::Engine(format!("cache folder {}: {error}", folder.display()))
-            })?),
+            Some(folder) => Some(
+                CompiledCache::open(folder, &engine)
+                    .map_err(|error| SandboxError::Engine(format!("cache folder {}: {error}", folder.display())))?,
+            ),
             None => None,
         };
         let weak = engine.weak();
@@ -104,8 +105,7 @@ impl Sandbox {
     /// Admits, compiles (or takes from the cache) and links a component. Blocks for the time of a compilation, about
     /// 0.1 s for a small one: call it where blocking is allowed.
     pub fn prepare(&self, component: &[u8], role: &str) -> Result<Prepared, SandboxError> {
-        let inspection =
-            flame_bundle::inspect(component).map_err(|error| SandboxError::Refused(error.to_string()))?;
+        let inspection = flame_bundle::inspect(component).map_err(|error| SandboxError::Refused(error.to_string()))?;
         let mut refusals = inspection.refusals;
         if !inspection.roles.iter().any(|known| known == role) {
             refusals.push(format!("it does not serve the role `{role}` (it serves: {})", inspection.roles.join(", ")));

@@ -53,7 +53,10 @@ fn parse(mut file: impl Read) -> Result<Tensor, String> {
     file.take(claimed + 1).read_to_end(&mut raw).map_err(|error| format!("cannot be read: {error}"))?;
     if raw.len() as u64 != claimed {
         let relation = if (raw.len() as u64) < claimed { "has only" } else { "has more than" };
-        return Err(format!("its header claims {claimed} bytes of elements and the file {relation} {}", raw.len().min(claimed as usize)));
+        return Err(format!(
+            "its header claims {claimed} bytes of elements and the file {relation} {}",
+            raw.len().min(claimed as usize)
+        ));
     }
     let bytes = match kind {
         0x08 => raw,

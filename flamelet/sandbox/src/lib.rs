@@ -26,9 +26,9 @@ mod text;
 
 pub use dataset::{Dataset, DatasetError};
 pub use engine::{Prepared, Sandbox, SandboxConfig, SandboxError};
+pub use flame_aggregate::OptionValue;
 pub use limits::Limits;
 pub use run::Outcome;
 pub use sink::{Level, SinkError, TaskSink};
-pub use flame_aggregate::OptionValue;
 pub use spec::{ChannelSpec, OptimizerSpec, TaskSpec};
 pub use text::printable;

@@ -117,10 +117,8 @@ impl HostState {
 
     /// Puts a model's tensors under the quota and hands it to the guest.
     pub(crate) fn own_model(&self, model: Model) -> Result<ModelHandle, HostError> {
-        let slots = model
-            .into_iter()
-            .map(|(name, tensor)| Ok((name, self.own(tensor)?)))
-            .collect::<Result<_, HostError>>()?;
+        let slots =
+            model.into_iter().map(|(name, tensor)| Ok((name, self.own(tensor)?))).collect::<Result<_, HostError>>()?;
         Ok(ModelHandle { slots })
     }
 }

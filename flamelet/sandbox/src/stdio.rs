@@ -59,7 +59,8 @@ impl GuestLog {
         let dropped = std::mem::take(&mut bucket.dropped);
         drop(bucket);
         if dropped > 0 {
-            self.sink.log(Level::Warn, format!("{dropped} log lines were dropped: the guest logs faster than its grant"));
+            self.sink
+                .log(Level::Warn, format!("{dropped} log lines were dropped: the guest logs faster than its grant"));
         }
         self.sink.log(level, text);
     }

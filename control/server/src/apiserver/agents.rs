@@ -66,9 +66,8 @@ pub(crate) async fn put_model(
     let mut upload = artifacts.upload().await.map_err(|error| refused(&error))?;
     let mut body = body.into_data_stream();
     while let Some(bytes) = body.next().await {
-        let bytes = bytes.map_err(|error| {
-            Problem::new(Code::InvalidRequest, format!("the model did not come whole: {error}"))
-        })?;
+        let bytes = bytes
+            .map_err(|error| Problem::new(Code::InvalidRequest, format!("the model did not come whole: {error}")))?;
         upload.write(&bytes).await.map_err(|error| refused(&error))?;
         if upload.size() > MAX_MODEL {
             let message = format!("the model has more than {MAX_MODEL} bytes");

@@ -46,13 +46,17 @@ pub(crate) async fn agent(State(api): State<Api>, mut request: Request, next: Ne
 
 fn who(api: &Api, request: &Request) -> Result<Who, Failure> {
     let header = request.headers().get(AUTHORIZATION).ok_or_else(|| {
-        unauthenticated("a token is needed", "send `Authorization: Bearer TOKEN`; flamectl takes it from FLAME_TOKEN or its configuration")
+        unauthenticated(
+            "a token is needed",
+            "send `Authorization: Bearer TOKEN`; flamectl takes it from FLAME_TOKEN or its configuration",
+        )
     })?;
     let token = header.to_str().ok().and_then(|text| {
         let (scheme, token) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    let token = token.ok_or_else(|| unauthenticated("the authorization is no bearer token", "send `Authorization: Bearer TOKEN`"))?;
+    let token = token
+        .ok_or_else(|| unauthenticated("the authorization is no bearer token", "send `Authorization: Bearer TOKEN`"))?;
     if crypto::same(&crypto::sha256_hex(token.as_bytes()), &api.admin_token) {
         return Ok(Who::Admin);
     }

@@ -17,11 +17,7 @@ use super::{Api, MAX_TEXT};
 /// Silence after which a watch sends a comment, so that both sides know the other is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn create(
-    State(api): State<Api>,
-    InQuery(name): InQuery<FileName>,
-    body: Body,
-) -> Answer<JobCreated> {
+pub(crate) async fn create(State(api): State<Api>, InQuery(name): InQuery<FileName>, body: Body) -> Answer<JobCreated> {
     let text = read_text(body, MAX_TEXT).await?;
     Ok(Reply::created(api.controller.create_job(name.or("job.json"), text).await?))
 }

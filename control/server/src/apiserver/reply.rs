@@ -141,6 +141,7 @@ pub(crate) async fn file(path: &std::path::Path) -> Result<Response, Failure> {
     };
     let (file, size) = open.await.map_err(|error| internal(&format!("{}: {error}", path.display())))?;
     let body = Body::from_stream(tokio_util::io::ReaderStream::with_capacity(file, 256 << 10));
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream".to_owned()), (header::CONTENT_LENGTH, size.to_string())];
     Ok((headers, body).into_response())
 }

@@ -79,8 +79,7 @@ impl Controller {
 }
 
 fn wrong_key(id: &AgentId) -> Problem {
-    let message = format!(
-        "the key does not match the one that agent {id} was first joined with; use that key to rejoin"
-    );
+    let message =
+        format!("the key does not match the one that agent {id} was first joined with; use that key to rejoin");
     Problem::new(Code::Unauthenticated, message)
 }

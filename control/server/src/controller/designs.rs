@@ -50,7 +50,8 @@ impl Controller {
     /// One design with its revisions. Blocks.
     pub(crate) fn design_detail(&self, id: &DesignId) -> Result<DesignDetail, Problem> {
         let design = self.design(id)?;
-        let schemas: Vec<SchemaRecord> = scan_records(&*self.store, Tree::Schemas, &prefix(id)).map_err(store_failed)?;
+        let schemas: Vec<SchemaRecord> =
+            scan_records(&*self.store, Tree::Schemas, &prefix(id)).map_err(store_failed)?;
         let code: Vec<CodeRecord> = scan_records(&*self.store, Tree::Code, &prefix(id)).map_err(store_failed)?;
         Ok(DesignDetail {
             design,

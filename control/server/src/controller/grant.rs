@@ -71,12 +71,11 @@ impl Controller {
 
 /// Everybody expected in the channel's group, in expansion order: that is by role, then index.
 fn roster(course: &Course, channel: &TaskChannel) -> Vec<RosterEntry> {
-    let members = course.tasks.iter().filter(|task| {
-        task.channels.iter().any(|other| other.name == channel.name && other.group == channel.group)
-    });
-    members
-        .map(|task| RosterEntry { end: task.agent.clone(), role: task.role.clone(), index: task.index })
-        .collect()
+    let members = course
+        .tasks
+        .iter()
+        .filter(|task| task.channels.iter().any(|other| other.name == channel.name && other.group == channel.group));
+    members.map(|task| RosterEntry { end: task.agent.clone(), role: task.role.clone(), index: task.index }).collect()
 }
 
 fn component(plan: &PlanRecord, task: &TaskRecord) -> Result<CodeRef, Problem> {

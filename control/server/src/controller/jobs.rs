@@ -39,8 +39,8 @@ impl Controller {
         let schema = Schema::parse(&schema_record.text, &schema_record.file)
             .map_err(|problems| refused(&schema_record.file, &problems))?;
         let roles: Vec<String> = code.components.keys().cloned().collect();
-        let expansion = flame_tag::expand(&schema, &spec, &BTreeMap::new(), &roles)
-            .map_err(|problems| refused(file, &problems))?;
+        let expansion =
+            flame_tag::expand(&schema, &spec, &BTreeMap::new(), &roles).map_err(|problems| refused(file, &problems))?;
         self.store_job(design, &spec, &schema_record, code, &expansion)
     }
 
@@ -175,5 +175,8 @@ pub(super) fn lacks(design: &DesignId, what: &str, file: &str) -> Problem {
 
 /// A revision that was asked for by number is not there.
 pub(super) fn no_revision(design: &DesignId, what: &str, version: u32) -> Problem {
-    not_found(format!("design {design} has no {what} version {version}"), format!("`flamectl get design {design}` lists its revisions"))
+    not_found(
+        format!("design {design} has no {what} version {version}"),
+        format!("`flamectl get design {design}` lists its revisions"),
+    )
 }

@@ -214,7 +214,9 @@ impl Controller {
         Ok(match tokio::time::timeout(DEPLOY_WITHIN, deployer.deploy(launch)).await {
             Ok(Ok(())) => Ok(exit),
             Ok(Err(error)) => Err(format!("the {} deployer could not place it: {error}", deployer.name())),
-            Err(_) => Err(format!("the {} deployer did not place it within {} s", deployer.name(), DEPLOY_WITHIN.as_secs())),
+            Err(_) => {
+                Err(format!("the {} deployer did not place it within {} s", deployer.name(), DEPLOY_WITHIN.as_secs()))
+            }
         })
     }
 }

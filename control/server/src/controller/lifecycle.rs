@@ -100,7 +100,9 @@ impl Course {
         if job.state != JobState::Ready {
             let id = &job.id;
             let hint = match job.state {
-                state if state.is_final() => "a job runs once; create another one: `flamectl create job FILE`".to_owned(),
+                state if state.is_final() => {
+                    "a job runs once; create another one: `flamectl create job FILE`".to_owned()
+                }
                 _ => format!("it was started already; follow it by `flamectl watch job {id}`"),
             };
             return Err(wrong_state(format!("job {id} is {}, and only a ready job can be started", job.state), hint));
@@ -143,7 +145,8 @@ impl Course {
             return Err(wrong_state(format!("task {} is {} already", task.agent, task.state), ""));
         }
         if task.stop.is_some() || !matches!(state, JobState::Deploying | JobState::Running) {
-            let hint = if state == JobState::Ready { format!("start it by `flamectl start job {id}`") } else { String::new() };
+            let hint =
+                if state == JobState::Ready { format!("start it by `flamectl start job {id}`") } else { String::new() };
             return Err(wrong_state(format!("job {id} is {state}, so its tasks are not to run"), hint));
         }
         task.attempt = task.attempt.saturating_add(1);
@@ -260,8 +263,7 @@ impl Course {
                 if !self.has_minimum() {
                     return Ok(());
                 }
-                let system_left =
-                    self.tasks.iter().any(|task| task.kind == TaskKind::System && !task.state.is_final());
+                let system_left = self.tasks.iter().any(|task| task.kind == TaskKind::System && !task.state.is_final());
                 if !system_left && !self.all_ended() {
                     self.order_leftovers_to_stop(now)?;
                 }
@@ -318,7 +320,9 @@ impl Course {
                 short(task),
                 task.reason
             ),
-            None => format!("role `{role}` cannot reach {} completed tasks any more: the others were ended", tally.needed),
+            None => {
+                format!("role `{role}` cannot reach {} completed tasks any more: the others were ended", tally.needed)
+            }
         })
     }
 
@@ -397,3 +401,6 @@ fn wrong_state(message: String, hint: impl Into<String>) -> Problem {
 fn illegal(error: &IllegalTransition) -> Problem {
     Problem::new(Code::WrongState, error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

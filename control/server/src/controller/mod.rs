@@ -124,7 +124,8 @@ impl Controller {
 
     /// Goes on with every job that was under way when the server stopped.
     pub(crate) async fn resume(self: &Arc<Self>) -> Result<(), Problem> {
-        let jobs = self.run(|this| scan_records::<JobRecord>(&*this.store, Tree::Jobs, "").map_err(store_failed)).await?;
+        let jobs =
+            self.run(|this| scan_records::<JobRecord>(&*this.store, Tree::Jobs, "").map_err(store_failed)).await?;
         for record in jobs {
             if record.state() != JobState::Ready && !record.settled {
                 tracing::info!(job = %record.job.id, state = %record.state(), "going on with a job");
@@ -158,9 +159,9 @@ impl Controller {
 
     fn cell(&self, job: &JobId) -> Arc<JobCell> {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        let cell = cells.entry(job.clone()).or_insert_with(|| {
-            Arc::new(JobCell { state: Mutex::default(), changed: watch::channel(0).0 })
-        });
+        let cell = cells
+            .entry(job.clone())
+            .or_insert_with(|| Arc::new(JobCell { state: Mutex::default(), changed: watch::channel(0).0 }));
         Arc::clone(cell)
     }
 

@@ -8,7 +8,7 @@ use crate::store::records::{ReportCursor, TaskRecord, Telemetry, log_key, metric
 use crate::store::{Batch, Tree, get_record, scan_records};
 
 /// Log lines that are kept per job: the newest.
-pub const LOG_LINES: u64 = 10_000;
+const LOG_LINES: u64 = 10_000;
 
 impl Controller {
     /// Stores a report, once. Blocks.

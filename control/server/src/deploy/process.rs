@@ -147,7 +147,10 @@ impl Deployer for ProcessDeployer {
         let watched = self.children().remove(agent);
         if let Some(watched) = watched {
             watched.revoke.cancel();
-            watched.watcher.await.map_err(|error| DeployError::new(format!("the watch over a flamelet failed: {error}")))?;
+            watched
+                .watcher
+                .await
+                .map_err(|error| DeployError::new(format!("the watch over a flamelet failed: {error}")))?;
         }
         Ok(())
     }
@@ -203,7 +206,8 @@ mod tests {
     #[tokio::test]
     async fn a_flamelet_gets_its_identity_and_its_end_is_told() {
         let home = tempfile::tempdir().unwrap();
-        let script = "echo \"$FLAME_AGENT_ID $(cat $FLAME_AGENT_KEY_FILE) $(stat -c %a $FLAME_AGENT_KEY_FILE) $@\"; exit 3";
+        let script =
+            "echo \"$FLAME_AGENT_ID $(cat $FLAME_AGENT_KEY_FILE) $(stat -c %a $FLAME_AGENT_KEY_FILE) $@\"; exit 3";
         let (deployer, launch, heard) = launch(script, home.path());
         let agent = launch.agent.clone();
         deployer.deploy(launch).await.unwrap();

@@ -40,7 +40,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(controller: Arc<Controller>, stopping: CancellationToken, tracker: TaskTracker) -> NotifierServer<Self> {
+    pub(crate) fn new(
+        controller: Arc<Controller>,
+        stopping: CancellationToken,
+        tracker: TaskTracker,
+    ) -> NotifierServer<Self> {
         NotifierServer::new(Self { controller, stopping, tracker })
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
@@ -55,7 +59,8 @@ impl Notifier for Service {
         let mut incoming = request.into_inner();
         let hello = hello(&mut incoming).await?;
         let id: AgentId = hello.agent_id.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
-        let record = self.controller.authenticate(&id, Secret::new(hello.key)).await.map_err(|problem| status(&problem))?;
+        let record =
+            self.controller.authenticate(&id, Secret::new(hello.key)).await.map_err(|problem| status(&problem))?;
         if self.stopping.is_cancelled() {
             return Err(Status::unavailable("the server is stopping"));
         }

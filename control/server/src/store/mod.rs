@@ -93,7 +93,9 @@ pub enum StoreError {
     #[error("the store failed: {0}")]
     Failed(String),
     /// A record is not what was written there.
-    #[error("the record `{key}` in `{tree}` is damaged: {reason}; restore the home folder from a backup, or move it away to start anew")]
+    #[error(
+        "the record `{key}` in `{tree}` is damaged: {reason}; restore the home folder from a backup, or move it away to start anew"
+    )]
     Damaged {
         /// Which tree.
         tree: &'static str,
@@ -103,7 +105,9 @@ pub enum StoreError {
         reason: String,
     },
     /// A record of a later version of this program.
-    #[error("the record `{key}` in `{tree}` has version {found}, and this server knows {known}; run the newer server that wrote it")]
+    #[error(
+        "the record `{key}` in `{tree}` has version {found}, and this server knows {known}; run the newer server that wrote it"
+    )]
     TooNew {
         /// Which tree.
         tree: &'static str,

@@ -51,7 +51,7 @@ pub const HYBRID: &str = r#"{"name": "hybrid",
                 "groupBy": {"type": "tag", "value": ["default"]},
                 "funcTags": {"trainer": ["fetch", "upload"], "aggregator": ["distribute", "aggregate"]}}]}"#;
 
-pub const COORDINATED: &str = r#"
+pub const COORDINATED: &str = r"
 name: syncfl_hier_coord_mnist
 roles:
   - {name: trainer, isDataConsumer: true, groupAssociation: [{param: default, trainer-coord: default}]}
@@ -64,7 +64,7 @@ channels:
   - {name: trainer-coord, pair: [trainer, coordinator], groupBy: {type: tag, value: [default]}}
   - {name: global, pair: [top-aggregator, middle-aggregator], groupBy: {type: tag, value: [default]}}
   - {name: param, pair: [trainer, middle-aggregator], groupBy: {type: tag, value: [default]}}
-"#;
+";
 
 pub fn no_file(path: &str) -> Result<String, String> {
     Err(format!("no file {path}"))

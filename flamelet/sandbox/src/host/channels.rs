@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flame_channel::{Channel, Event, Received, Receipt};
+use flame_channel::{Channel, Event, Receipt, Received};
 use flame_model::{BaseRef, EndId, Form, Message, Metric};
 use wasmtime::component::Resource;
 
@@ -87,9 +87,13 @@ impl HostState {
         }
         let base = outgoing.base.map(|handle| {
             let known = self.bases.iter().find(|base| base.handle == handle);
-            known.map(|base| BaseRef { sender: base.sender.clone(), message: base.message, round: base.round }).ok_or_else(
-                || HostError::invalid(format!("message {handle} was not received by this task, or too long ago to be a base")),
-            )
+            known
+                .map(|base| BaseRef { sender: base.sender.clone(), message: base.message, round: base.round })
+                .ok_or_else(|| {
+                    HostError::invalid(format!(
+                        "message {handle} was not received by this task, or too long ago to be a base"
+                    ))
+                })
         });
         Ok(Message {
             kind: outgoing.kind,
@@ -224,7 +228,8 @@ impl HostChannel for HostState {
         let handle = self.table.get(&handle)?;
         let me = handle.channel.me().clone();
         let roster = handle.channel.roster_presence();
-        let others = |same: bool| roster.iter().filter(|(peer, _)| (peer.role == me.role) == same && peer.id != me.id).count();
+        let others =
+            |same: bool| roster.iter().filter(|(peer, _)| (peer.role == me.role) == same && peer.id != me.id).count();
         // On a self-loop there is no other role: everybody else counts.
         let all = match others(false) {
             0 => others(true),

@@ -77,7 +77,10 @@ impl HostDataset for HostState {
         let set = Arc::clone(&self.table.get(&set)?.0);
         let array = find(&set, &array)?;
         if let Some(outside) = indices.iter().find(|index| **index >= set.rows()) {
-            return Err(HostError::invalid(format!("row {outside} lies outside the data set, which has {}", set.rows())));
+            return Err(HostError::invalid(format!(
+                "row {outside} lies outside the data set, which has {}",
+                set.rows()
+            )));
         }
         let elements = row_elements(array);
         self.table.get(&target)?.write(&self.quota, |target| {

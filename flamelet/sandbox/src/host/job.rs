@@ -69,7 +69,8 @@ impl Host for HostState {
     }
 
     async fn publish_model(&mut self, name: String, value: Resource<ModelHandle>) -> Result<(), HostError> {
-        let valid = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let valid =
+            (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         if !valid || name.starts_with('.') {
             return Err(HostError::invalid(
                 "a published model's name has 1 to 64 letters, digits, dots, underscores and hyphens",
@@ -77,7 +78,9 @@ impl Host for HostState {
         }
         let model = self.table.get(&value)?.snapshot();
         if !model.all_finite() {
-            return Err(types::Error::NotFinite(format!("model `{name}` has NaN or infinity and is not published")).into());
+            return Err(
+                types::Error::NotFinite(format!("model `{name}` has NaN or infinity and is not published")).into()
+            );
         }
         let file = safetensors::to_bytes(&model, &BTreeMap::new());
         let stored = self.spec.sink.publish(&name, file.into()).await;
@@ -86,7 +89,10 @@ impl Host for HostState {
 
     async fn record_metrics(&mut self, round: u64, values: Vec<types::Metric>) -> Result<(), HostError> {
         if values.len() > MAX_METRICS {
-            return Err(HostError::limit(format!("{MAX_METRICS} metrics can be recorded at once, not {}", values.len())));
+            return Err(HostError::limit(format!(
+                "{MAX_METRICS} metrics can be recorded at once, not {}",
+                values.len()
+            )));
         }
         let mut values: Vec<Metric> = metrics(values);
         values.retain(|metric| metric.value.is_finite());

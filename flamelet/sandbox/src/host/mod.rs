@@ -15,8 +15,8 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
 use wasmtime_wasi::random::WasiRandom;
 
-use crate::bindings::flame::worker::types;
 use crate::bindings::Worker;
+use crate::bindings::flame::worker::types;
 use crate::error::HostError;
 use crate::state::HostState;
 

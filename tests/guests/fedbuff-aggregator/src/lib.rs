@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use flame_sdk::{Aggregation, Channel, Context, Contribution, Error, Event, Model, OptionValue, Outgoing, Result, Role};
+use flame_sdk::{
+    Aggregation, Channel, Context, Contribution, Error, Event, Model, OptionValue, Outgoing, Result, Role,
+};
 
 struct FedBuff;
 

@@ -35,7 +35,10 @@ impl Role for Member {
                 channel.send(std::slice::from_ref(&next), &outgoing)?;
                 let received = channel.recv(&previous, within)?;
                 if received.kind != kind || received.round != round {
-                    return Err(Error::worker(format!("wanted \"{kind}\" of round {round}, got \"{}\"", received.kind)));
+                    return Err(Error::worker(format!(
+                        "wanted \"{kind}\" of round {round}, got \"{}\"",
+                        received.kind
+                    )));
                 }
                 let (offset, _) = chunk(at + 2 * size - step - 1);
                 model.axpby_slice(offset, 1.0, received.model("model")?, f64::from(u8::from(summing)))?;

@@ -1,0 +1,89 @@
+//! A flamelet that speaks as one and runs nothing.
+
+use flame_api::notifier::notifier_client::NotifierClient;
+use flame_api::notifier::{
+    Event, EventType, FromAgent, Hello, State, StatusAck, TaskStatus, ToAgent, from_agent, to_agent,
+};
+use flame_api::{AgentId, Client, Secret, TaskGrant};
+use std::collections::VecDeque;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::world::{World, within};
+
+pub struct Agent {
+    outgoing: mpsc::Sender<FromAgent>,
+    incoming: Streaming<ToAgent>,
+    events: VecDeque<Event>,
+    serial: u64,
+    /// With the session's token.
+    pub client: Client,
+}
+
+impl Agent {
+    pub async fn connect(world: &World, id: &AgentId, key: &str) -> Result<Self, Status> {
+        within(async {
+            let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", world.server.notifier_addr()));
+            let channel = channel.unwrap().connect().await.unwrap();
+            let (outgoing, stream) = mpsc::channel(16);
+            let hello =
+                Hello { agent_id: id.to_string(), key: key.into(), version: "test".into(), hostname: "h".into() };
+            outgoing.send(FromAgent { body: Some(from_agent::Body::Hello(hello)) }).await.unwrap();
+            let mut incoming = NotifierClient::new(channel).session(ReceiverStream::new(stream)).await?.into_inner();
+            let Some(to_agent::Body::Welcome(welcome)) = incoming.message().await?.and_then(|message| message.body)
+            else {
+                panic!("a session begins with a welcome");
+            };
+            let client = world.client.with_token(Secret::new(welcome.token));
+            Ok(Self { outgoing, incoming, events: VecDeque::new(), serial: 0, client })
+        })
+        .await
+    }
+
+    async fn message(&mut self) -> Result<to_agent::Body, Status> {
+        let message = within(self.incoming.message()).await?;
+        message.and_then(|message| message.body).ok_or_else(|| Status::unknown("closed"))
+    }
+
+    pub async fn event(&mut self) -> Result<Event, Status> {
+        if let Some(event) = self.events.pop_front() {
+            return Ok(event);
+        }
+        match self.message().await? {
+            to_agent::Body::Event(event) => Ok(event),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub async fn say(&mut self, attempt: u32, state: State, reason: &str) -> StatusAck {
+        self.serial += 1;
+        let status = TaskStatus { serial: self.serial, attempt, state: state.into(), reason: reason.into() };
+        self.outgoing.send(FromAgent { body: Some(from_agent::Body::Status(status)) }).await.unwrap();
+        loop {
+            match self.message().await.unwrap() {
+                to_agent::Body::Ack(ack) => {
+                    assert_eq!(ack.serial, self.serial);
+                    return ack;
+                }
+                to_agent::Body::Event(event) => self.events.push_back(event),
+                other @ to_agent::Body::Welcome(_) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Waits for the start and runs the task.
+    pub async fn run(&mut self) -> TaskGrant {
+        let event = self.event().await.unwrap();
+        assert_eq!(event.r#type(), EventType::Start);
+        let grant = self.client.grant().await.unwrap();
+        assert!(!self.say(grant.attempt, State::Running, "").await.fenced);
+        grant
+    }
+
+    pub async fn expect_stop(&mut self) -> Event {
+        let event = self.event().await.unwrap();
+        assert_eq!(event.r#type(), EventType::Stop, "{event:?}");
+        event
+    }
+}

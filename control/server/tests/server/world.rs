@@ -1,0 +1,165 @@
+//! A server on free ports with a deployer that hands its launches to the test.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use flame_api::{AgentId, Client, CreateDesign, Job, JobId, JobState, Task, TaskKind};
+use flame_control::store::{MemoryStore, Store};
+use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Server, ServerConfig};
+use futures::StreamExt;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// The longest that any step of a test may take.
+const STEP: Duration = Duration::from_secs(30);
+
+/// Fails a test that hangs.
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(STEP, future).await.expect("a step of the test took too long")
+}
+
+/// Hands launches to the test, or refuses them.
+pub struct FakeDeployer {
+    launches: mpsc::UnboundedSender<Launch>,
+    pub revoked: Mutex<Vec<AgentId>>,
+    refusal: Option<String>,
+}
+
+#[async_trait]
+impl Deployer for FakeDeployer {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn deploy(&self, launch: Launch) -> Result<(), DeployError> {
+        match &self.refusal {
+            Some(reason) => Err(DeployError::new(reason.clone())),
+            None => self.launches.send(launch).map_err(|_| DeployError::new("the test is over")),
+        }
+    }
+
+    async fn revoke(&self, agent: &AgentId) -> Result<(), DeployError> {
+        self.revoked.lock().unwrap().push(agent.clone());
+        Ok(())
+    }
+
+    async fn shutdown(&self) {}
+}
+
+/// A server and what a test needs around it.
+pub struct World {
+    pub server: Server,
+    pub client: Client,
+    pub deployer: Arc<FakeDeployer>,
+    pub store: Arc<dyn Store>,
+    pub home: TempDir,
+    launches: mpsc::UnboundedReceiver<Launch>,
+    broker: TcpListener,
+}
+
+pub fn any_port() -> SocketAddr {
+    "127.0.0.1:0".parse().unwrap()
+}
+
+impl World {
+    pub async fn start() -> Self {
+        Self::start_on(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), None).await
+    }
+
+    pub async fn refusing_to_deploy(reason: &str) -> Self {
+        let store = Arc::new(MemoryStore::default());
+        Self::start_on(store, tempfile::tempdir().unwrap(), Some(reason.to_owned())).await
+    }
+
+    async fn start_on(store: Arc<dyn Store>, home: TempDir, refusal: Option<String>) -> Self {
+        let (sender, launches) = mpsc::unbounded_channel();
+        let deployer = Arc::new(FakeDeployer { launches: sender, revoked: Mutex::default(), refusal });
+        // Nothing in these tests speaks MQTT: somebody who answers is enough.
+        let broker = TcpListener::bind(any_port()).unwrap();
+        let config = ServerConfig {
+            home: home.path().to_owned(),
+            api: any_port(),
+            notifier: any_port(),
+            broker: BrokerChoice::external(&format!("mqtt://{}", broker.local_addr().unwrap())).unwrap(),
+            deployer: Arc::clone(&deployer) as Arc<dyn Deployer>,
+            system_data: Vec::new(),
+            advertise_host: None,
+            skip_admission: true,
+        };
+        let server = within(Server::start_on(config, Arc::clone(&store))).await.unwrap();
+        let client = Client::new(&format!("http://{}", server.api_addr()), Some(server.token().clone())).unwrap();
+        Self { server, client, deployer, store, home, launches, broker }
+    }
+
+    /// Stops the server and starts another one on the same home and store.
+    pub async fn restart(self) -> Self {
+        let Self { server, store, home, broker, .. } = self;
+        within(server.shutdown()).await;
+        drop(broker);
+        Self::start_on(store, home, None).await
+    }
+
+    /// A design with schema and code, and a job for that many trainers.
+    pub async fn job(&self, trainers: u32, options: &str) -> JobId {
+        let client = &self.client;
+        if client.design(&"mnist".parse().unwrap()).await.is_err() {
+            let design = CreateDesign { id: "mnist".parse().unwrap(), description: String::new() };
+            client.create_design(&design).await.unwrap();
+            client.create_schema(&design.id, "schema.json", SCHEMA.to_owned()).await.unwrap();
+            client.create_code(&design.id, component(&["trainer", "aggregator"])).await.unwrap();
+        }
+        let job = format!(
+            r#"{{"designId": "mnist", "name": "digits", "seed": 7, "hyperparameters": {{"rounds": 3}},
+                 "dataSpec": {{"fromUser": {{"default": {trainers}}}}}{options}}}"#
+        );
+        client.create_job("job.json", job).await.unwrap().id
+    }
+
+    pub async fn tasks(&self, job: &JobId) -> (Task, Vec<Task>) {
+        let tasks = self.client.tasks(job).await.unwrap();
+        let (mut system, user): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.kind == TaskKind::System);
+        (system.remove(0), user)
+    }
+
+    pub async fn launch(&mut self) -> Launch {
+        within(self.launches.recv()).await.unwrap()
+    }
+
+    /// Follows the job until it is in the state.
+    pub async fn until(&self, job: &JobId, state: JobState) -> Job {
+        within(async {
+            let mut snapshots = self.client.watch(job).await.unwrap();
+            loop {
+                let snapshot = snapshots.next().await.expect("the job ended in another state").unwrap();
+                if snapshot.job.state == state {
+                    return snapshot.job;
+                }
+            }
+        })
+        .await
+    }
+}
+
+pub const SCHEMA: &str = r#"{
+    "name": "simple", "description": "one aggregator",
+    "roles": [{"name": "trainer", "description": "", "isDataConsumer": true}, {"name": "aggregator", "description": ""}],
+    "channels": [{
+        "name": "param-channel", "description": "", "pair": ["trainer", "aggregator"],
+        "funcTags": {"trainer": ["fetch", "upload"], "aggregator": ["distribute", "aggregate"]}
+    }]
+}"#;
+
+/// The smallest component that names its roles. Nothing here runs it.
+pub fn component(roles: &[&str]) -> Bytes {
+    let (name, lines) = ("flame:roles", roles.join("\n"));
+    let mut section = vec![u8::try_from(name.len()).unwrap()];
+    section.extend_from_slice(name.as_bytes());
+    section.extend_from_slice(lines.as_bytes());
+    let mut bytes = b"\0asm\x0d\0\x01\0\0".to_vec();
+    bytes.push(u8::try_from(section.len()).unwrap());
+    bytes.extend(section);
+    bytes.into()
+}
