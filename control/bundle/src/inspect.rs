@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use wasmparser::component_types::ComponentEntityType;
 use wasmparser::types::Types;
-use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
+use wasmparser::{ComponentTypeRef, Encoding, Parser, Payload, TypeBounds, Validator, WasmFeatures};
 
 use crate::error::BundleError;
 use crate::imports::{allowed_import, refusal};
@@ -28,7 +28,7 @@ pub struct Inspection {
     pub size: u64,
     /// The roles that it serves, sorted, each once.
     pub roles: Vec<String>,
-    /// What it imports, in its own order.
+    /// What it imports, in its own order: interfaces, functions and resources. Names of types are no imports to speak of.
     pub imports: Vec<String>,
     /// What it exports, in its own order.
     pub exports: Vec<String>,
@@ -124,7 +124,11 @@ pub fn inspect_within(bytes: &[u8], max_bytes: u64) -> Result<Inspection, Bundle
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
-                    found.imports.push(import.map_err(invalid)?.name.full_name().into_owned());
+                    let import = import.map_err(invalid)?;
+                    // The name of a known type, as the world's `use types.{error}` makes one: nothing that the host gives.
+                    if !matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_))) {
+                        found.imports.push(import.name.full_name().into_owned());
+                    }
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {

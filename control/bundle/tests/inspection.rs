@@ -1,5 +1,5 @@
 //! What is accepted as code, and how everything else is told apart: hand-made bytes and what rustc makes.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may panic too")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may panic too")]
 
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use proptest::prelude::*;
 fn leb(mut n: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
-        let byte = (n & 0x7f) as u8;
+        let byte = n.to_le_bytes()[0] & 0x7f;
         n >>= 7;
         if n == 0 {
             bytes.push(byte);
@@ -127,6 +127,21 @@ fn every_reason_against_a_component_comes_in_one_answer() {
     assert!(refusals[4].contains("does not export run"));
     let Err(BundleError::Refused(same)) = open(&bytes) else { panic!("opened") };
     assert_eq!(same, refusals);
+}
+
+#[test]
+fn the_name_of_a_type_is_no_import_and_a_resource_is() {
+    let with_type = |bound: &[u8]| {
+        let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+        // Type 0: enum { a }.
+        bytes.extend(section(7, &[&[1, 0x6d, 1][..], &name("a")].concat()));
+        bytes.extend(section(10, &[&[1, 0][..], &name("error"), &[3], bound].concat()));
+        inspect(&bytes).unwrap()
+    };
+    assert_eq!(with_type(&[0, 0]).imports, Vec::<String>::new());
+    let resource = with_type(&[1]);
+    assert_eq!(resource.imports, ["error"]);
+    assert!(resource.refusals[0].starts_with("import error is not allowed"), "{:?}", resource.refusals);
 }
 
 #[test]

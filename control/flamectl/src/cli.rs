@@ -24,8 +24,9 @@ Examples:
   flamectl get jobs -o json
 
 Configuration:
-  Where a value is given twice, the flag wins over the environment, and the environment over the file.
-  apiserver   --apiserver URL, FLAME_APISERVER, `apiserver: {endpoint: URL}`; else http://127.0.0.1:10100
+  Of two values, the flag wins over the environment, and the environment over the file.
+  apiserver   --apiserver URL, FLAME_APISERVER, `apiserver: {endpoint: URL}`;
+              else http://127.0.0.1:10100
   token       FLAME_TOKEN, `token: …`
   the file    --config PATH, else $FLAME_HOME/config.yaml, else ~/.flame/config.yaml;
               only a file named by --config has to exist
@@ -38,7 +39,7 @@ Exit status:
 
 /// Creates designs and jobs on a Flame control plane, and shows how they fare.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "flamectl", version, about, after_help = AFTER_HELP, max_term_width = 120)]
+#[command(name = "flamectl", version, about = "Creates designs and jobs on a Flame control plane, and shows how they fare", after_help = AFTER_HELP, max_term_width = 120)]
 pub struct Cli {
     /// Configuration file [default: $FLAME_HOME/config.yaml or ~/.flame/config.yaml]
     #[arg(long, global = true, value_name = "PATH")]

@@ -111,9 +111,10 @@ impl Printer {
     }
 
     /// Ends a line that was being redrawn.
-    fn settle(&mut self) -> io::Result<()> {
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.live) {
             writeln!(self.out)?;
+            self.out.flush()?;
         }
         Ok(())
     }
@@ -152,6 +153,33 @@ fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A writer whose content can be looked at while the printer has it.
+    #[derive(Clone, Default)]
+    struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_status_is_redrawn_on_a_terminal_and_ended_before_anything_else() {
+        let out = Shared::default();
+        let mut printer = Printer::new(Box::new(out.clone()), Box::new(io::sink()), true);
+        printer.status("one").unwrap();
+        printer.status("two").unwrap();
+        printer.settle().unwrap();
+        printer.settle().unwrap();
+        printer.line("done").unwrap();
+        let drawn = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(drawn, "\r\x1b[2K\x1b[?7lone\x1b[?7h\r\x1b[2K\x1b[?7ltwo\x1b[?7h\ndone\n");
+    }
 
     #[test]
     fn json_keeps_its_meaning_and_steers_nothing() {

@@ -77,16 +77,15 @@ pub fn write_cli_config(home: &Path, endpoint: &str, token: &Secret) -> Result<C
     if let Some(there) = there
         && there != endpoint
         && existing.token.as_ref() != Some(token)
-        && !(text.starts_with(MARK) && !answers(&there))
+        && (!text.starts_with(MARK) || answers(&there))
     {
         return Ok(CliConfig::LeftAlone { path, endpoint: there });
     }
     // Texts of JSON are texts of YAML.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let mut new = format!("{MARK}\napiserver:\n  endpoint: {}\ntoken: {}\n", quoted(endpoint), quoted(token.expose()));
-    if let Some(user) = existing.user {
-        new.push_str(&format!("user: {}\n", quoted(&user)));
-    }
+    let user = existing.user.map(|user| format!("user: {}\n", quoted(&user))).unwrap_or_default();
+    let new =
+        format!("{MARK}\napiserver:\n  endpoint: {}\ntoken: {}\n{user}", quoted(endpoint), quoted(token.expose()));
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
     made.and_then(|()| write_private(&path, &new)).map_err(|error| failed("written", error.to_string()))?;
     Ok(CliConfig::Written(path))

@@ -308,7 +308,7 @@ pub(crate) async fn wait_for<T>(
 
 /// When a wait ends; an absurdly long one ends in a year.
 pub(crate) fn deadline(within: Duration) -> Instant {
-    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    const YEAR: Duration = Duration::from_hours(365 * 24);
     Instant::now() + within.min(YEAR)
 }
 

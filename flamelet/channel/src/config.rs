@@ -89,7 +89,7 @@ impl Default for ChannelLimits {
             chunk_bytes: 256 * 1024,
             window_bytes: 4 << 20,
             resend_after: Duration::from_secs(2),
-            send_wait: Duration::from_secs(120),
+            send_wait: Duration::from_mins(2),
             leave_wait: Duration::from_secs(10),
         }
     }

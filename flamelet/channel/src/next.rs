@@ -33,19 +33,19 @@ pub async fn next(channels: &[&Channel], within: Duration) -> Result<(usize, Eve
     }
     let deadline = deadline(within);
     loop {
-        let mut changes = Vec::with_capacity(channels.len());
+        let mut signals = Vec::with_capacity(channels.len());
         for channel in channels {
             let shared = channel.shared();
             let mut changed = Box::pin(shared.changed.notified());
             // From here on no change is missed.
             changed.as_mut().enable();
-            changes.push((changed, Box::pin(shared.stop.cancelled())));
+            signals.push((changed, Box::pin(shared.stop.cancelled())));
         }
         if let Some(found) = look(channels)? {
             return Ok(found);
         }
         let any = poll_fn(|context| {
-            let woken = changes.iter_mut().any(|(changed, stopped)| {
+            let woken = signals.iter_mut().any(|(changed, stopped)| {
                 changed.as_mut().poll(context).is_ready() || stopped.as_mut().poll(context).is_ready()
             });
             if woken { Poll::Ready(()) } else { Poll::Pending }

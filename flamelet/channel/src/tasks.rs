@@ -125,7 +125,7 @@ pub(crate) async fn send(shared: Arc<Shared>, transport: Arc<dyn Transport>, lan
         } else if leaving == Some(true) {
             break;
         } else {
-            let wake = wake.map_or_else(|| Instant::now() + Duration::from_secs(3600), |at| shared.started + at);
+            let wake = wake.map_or_else(|| Instant::now() + Duration::from_hours(1), |at| shared.started + at);
             tokio::select! {
                 () = shared.work.notified() => {}
                 () = tokio::time::sleep_until(wake) => {}

@@ -48,6 +48,7 @@ pub(crate) async fn run(args: WatchArgs, context: &mut Context) -> Result<(), Fa
                         (heard, pause) = (Some(Instant::now()), BACK_OFF.0);
                         show(&snapshot, args.output, &mut last_line, &mut context.printer)?;
                         if snapshot.job.state.is_final() {
+                            context.printer.settle()?;
                             return outcome(&snapshot);
                         }
                     }

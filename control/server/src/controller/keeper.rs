@@ -15,7 +15,7 @@ use crate::crypto;
 use crate::deploy::{ExitReporter, Launch};
 
 /// Time that placing one flamelet may take.
-const DEPLOY_WITHIN: Duration = Duration::from_secs(60);
+const DEPLOY_WITHIN: Duration = Duration::from_mins(1);
 /// Flamelets that are placed at a time.
 const DEPLOYS: usize = 8;
 /// How long after a failure of the store a keeper tries again.
@@ -92,7 +92,7 @@ impl Keeper {
             return Ok(None);
         }
         let now = Timestamp::now();
-        let Some(deadline) = todo.deadline else { return Ok(Some(Duration::from_secs(3600))) };
+        let Some(deadline) = todo.deadline else { return Ok(Some(Duration::from_hours(1))) };
         if deadline <= now {
             self.change(move |course| course.tick(now)).await?;
             return Ok(Some(Duration::ZERO));

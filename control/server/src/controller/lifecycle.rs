@@ -281,16 +281,11 @@ impl Course {
     fn roles(&self) -> Vec<RoleTally<'_>> {
         let mut tallies: Vec<RoleTally<'_>> = Vec::new();
         for task in &self.tasks {
-            let found = tallies.iter().position(|tally| tally.role == task.role);
-            let tally = match found.and_then(|at| tallies.get_mut(at)) {
-                Some(tally) => tally,
-                None => {
-                    let needed = self.job.min_completed.get(&task.role).copied().unwrap_or(MIN_COMPLETED);
-                    tallies.push(RoleTally { role: &task.role, completed: 0, unfinished: 0, needed, failed: None });
-                    let Some(tally) = tallies.last_mut() else { continue };
-                    tally
-                }
-            };
+            if tallies.iter().all(|tally| tally.role != task.role) {
+                let needed = self.job.min_completed.get(&task.role).copied().unwrap_or(MIN_COMPLETED);
+                tallies.push(RoleTally { role: &task.role, completed: 0, unfinished: 0, needed, failed: None });
+            }
+            let Some(tally) = tallies.iter_mut().find(|tally| tally.role == task.role) else { continue };
             match task.state {
                 TaskState::Completed => tally.completed += 1,
                 TaskState::Failed => tally.failed = tally.failed.or(Some(task)),

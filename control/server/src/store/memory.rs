@@ -5,14 +5,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Batch, Entry, Store, StoreError, Tree};
 
+type Entries = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
+
 /// Keeps everything in memory. Atomic because there is one lock.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    entries: Mutex<BTreeMap<(Tree, Vec<u8>), Vec<u8>>>,
+    entries: Mutex<Entries>,
 }
 
 impl MemoryStore {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<(Tree, Vec<u8>), Vec<u8>>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,17 +12,17 @@ use tonic::{Status, Streaming};
 
 use super::world::{World, within};
 
-pub struct Agent {
+pub(crate) struct Agent {
     outgoing: mpsc::Sender<FromAgent>,
     incoming: Streaming<ToAgent>,
     events: VecDeque<Event>,
     serial: u64,
     /// With the session's token.
-    pub client: Client,
+    pub(crate) client: Client,
 }
 
 impl Agent {
-    pub async fn connect(world: &World, id: &AgentId, key: &str) -> Result<Self, Status> {
+    pub(crate) async fn connect(world: &World, id: &AgentId, key: &str) -> Result<Self, Status> {
         within(async {
             let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", world.server.notifier_addr()));
             let channel = channel.unwrap().connect().await.unwrap();
@@ -46,7 +46,7 @@ impl Agent {
         message.and_then(|message| message.body).ok_or_else(|| Status::unknown("closed"))
     }
 
-    pub async fn event(&mut self) -> Result<Event, Status> {
+    pub(crate) async fn event(&mut self) -> Result<Event, Status> {
         if let Some(event) = self.events.pop_front() {
             return Ok(event);
         }
@@ -56,7 +56,7 @@ impl Agent {
         }
     }
 
-    pub async fn say(&mut self, attempt: u32, state: State, reason: &str) -> StatusAck {
+    pub(crate) async fn say(&mut self, attempt: u32, state: State, reason: &str) -> StatusAck {
         self.serial += 1;
         let status = TaskStatus { serial: self.serial, attempt, state: state.into(), reason: reason.into() };
         self.outgoing.send(FromAgent { body: Some(from_agent::Body::Status(status)) }).await.unwrap();
@@ -73,7 +73,7 @@ impl Agent {
     }
 
     /// Waits for the start and runs the task.
-    pub async fn run(&mut self) -> TaskGrant {
+    pub(crate) async fn run(&mut self) -> TaskGrant {
         let event = self.event().await.unwrap();
         assert_eq!(event.r#type(), EventType::Start);
         let grant = self.client.grant().await.unwrap();
@@ -81,7 +81,7 @@ impl Agent {
         grant
     }
 
-    pub async fn expect_stop(&mut self) -> Event {
+    pub(crate) async fn expect_stop(&mut self) -> Event {
         let event = self.event().await.unwrap();
         assert_eq!(event.r#type(), EventType::Stop, "{event:?}");
         event

@@ -127,6 +127,7 @@ async fn a_failure_fails_the_job_with_its_reason_and_stops_the_others() {
     aggregator.say(1, State::Terminated, "").await;
     let tasks = world.tasks(&job).await;
     assert_eq!((tasks.0.state, tasks.1[0].state), (TaskState::Terminated, TaskState::Failed));
+    world.until_revoked(&launch.agent).await;
 }
 
 #[tokio::test]
@@ -151,7 +152,7 @@ async fn run_time_that_is_over_ends_a_job() {
     let mut world = World::start().await;
     let job = world.job(1, r#", "maxRunTime": 1"#).await;
     world.client.start(&job).await.unwrap();
-    world.launch().await;
+    let _launch = world.launch().await;
     let ended = world.until(&job, JobState::Terminated).await;
     assert_eq!(ended.reason, "its maxRunTime of 1 s was over");
 }
@@ -163,7 +164,7 @@ async fn the_same_key_rejoins_under_a_higher_attempt_and_fences_the_lower() {
     let (_, users) = world.tasks(&job).await;
     let id = &users[0].agent;
     world.client.start(&job).await.unwrap();
-    world.launch().await;
+    let _launch = world.launch().await;
     let mut old = Agent::connect(&world, id, "my key").await.unwrap();
     old.run().await;
 

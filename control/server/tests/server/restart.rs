@@ -49,7 +49,7 @@ async fn a_stop_that_was_asked_for_is_carried_out_after_a_restart() {
     let job = world.job(1, "").await;
     let (_, users) = world.tasks(&job).await;
     world.client.start(&job).await.unwrap();
-    world.launch().await;
+    let _launch = world.launch().await;
     let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
     trainer.run().await;
     world.client.stop(&job).await.unwrap();
@@ -85,8 +85,8 @@ async fn a_server_on_disk_keeps_its_token_and_its_home_to_itself() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
 
-    let taken = within(Server::start(config(home.path(), any_port()))).await.err().unwrap().to_string();
-    assert!(taken.contains("in use by another process") && taken.contains("--home"), "{taken}");
+    let refused = within(Server::start(config(home.path(), any_port()))).await.err().unwrap().to_string();
+    assert!(refused.contains("in use by another process") && refused.contains("--home"), "{refused}");
 
     within(first.shutdown()).await;
     let second = within(Server::start(config(home.path(), any_port()))).await.unwrap();

@@ -1,7 +1,7 @@
 //! A server on free ports with a deployer that hands its launches to the test.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,20 +11,20 @@ use flame_control::store::{MemoryStore, Store};
 use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Server, ServerConfig};
 use futures::StreamExt;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The longest that any step of a test may take.
 const STEP: Duration = Duration::from_secs(30);
 
 /// Fails a test that hangs.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(STEP, future).await.expect("a step of the test took too long")
 }
 
 /// Hands launches to the test, or refuses them.
-pub struct FakeDeployer {
+pub(crate) struct FakeDeployer {
     launches: mpsc::UnboundedSender<Launch>,
-    pub revoked: Mutex<Vec<AgentId>>,
+    revoked: watch::Sender<Vec<AgentId>>,
     refusal: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Deployer for FakeDeployer {
     }
 
     async fn revoke(&self, agent: &AgentId) -> Result<(), DeployError> {
-        self.revoked.lock().unwrap().push(agent.clone());
+        self.revoked.send_modify(|revoked| revoked.push(agent.clone()));
         Ok(())
     }
 
@@ -50,33 +50,33 @@ impl Deployer for FakeDeployer {
 }
 
 /// A server and what a test needs around it.
-pub struct World {
-    pub server: Server,
-    pub client: Client,
-    pub deployer: Arc<FakeDeployer>,
-    pub store: Arc<dyn Store>,
-    pub home: TempDir,
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) client: Client,
+    deployer: Arc<FakeDeployer>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) home: TempDir,
     launches: mpsc::UnboundedReceiver<Launch>,
     broker: TcpListener,
 }
 
-pub fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
 impl World {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_on(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), None).await
     }
 
-    pub async fn refusing_to_deploy(reason: &str) -> Self {
+    pub(crate) async fn refusing_to_deploy(reason: &str) -> Self {
         let store = Arc::new(MemoryStore::default());
         Self::start_on(store, tempfile::tempdir().unwrap(), Some(reason.to_owned())).await
     }
 
     async fn start_on(store: Arc<dyn Store>, home: TempDir, refusal: Option<String>) -> Self {
         let (sender, launches) = mpsc::unbounded_channel();
-        let deployer = Arc::new(FakeDeployer { launches: sender, revoked: Mutex::default(), refusal });
+        let deployer = Arc::new(FakeDeployer { launches: sender, revoked: watch::channel(Vec::new()).0, refusal });
         // Nothing in these tests speaks MQTT: somebody who answers is enough.
         let broker = TcpListener::bind(any_port()).unwrap();
         let config = ServerConfig {
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Stops the server and starts another one on the same home and store.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         let Self { server, store, home, broker, .. } = self;
         within(server.shutdown()).await;
         drop(broker);
@@ -103,7 +103,7 @@ impl World {
     }
 
     /// A design with schema and code, and a job for that many trainers.
-    pub async fn job(&self, trainers: u32, options: &str) -> JobId {
+    pub(crate) async fn job(&self, trainers: u32, options: &str) -> JobId {
         let client = &self.client;
         if client.design(&"mnist".parse().unwrap()).await.is_err() {
             let design = CreateDesign { id: "mnist".parse().unwrap(), description: String::new() };
@@ -118,18 +118,23 @@ impl World {
         client.create_job("job.json", job).await.unwrap().id
     }
 
-    pub async fn tasks(&self, job: &JobId) -> (Task, Vec<Task>) {
+    pub(crate) async fn tasks(&self, job: &JobId) -> (Task, Vec<Task>) {
         let tasks = self.client.tasks(job).await.unwrap();
         let (mut system, user): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.kind == TaskKind::System);
         (system.remove(0), user)
     }
 
-    pub async fn launch(&mut self) -> Launch {
+    pub(crate) async fn launch(&mut self) -> Launch {
         within(self.launches.recv()).await.unwrap()
     }
 
+    pub(crate) async fn until_revoked(&self, agent: &AgentId) {
+        let mut revoked = self.deployer.revoked.subscribe();
+        within(revoked.wait_for(|revoked| revoked.contains(agent))).await.unwrap();
+    }
+
     /// Follows the job until it is in the state.
-    pub async fn until(&self, job: &JobId, state: JobState) -> Job {
+    pub(crate) async fn until(&self, job: &JobId, state: JobState) -> Job {
         within(async {
             let mut snapshots = self.client.watch(job).await.unwrap();
             loop {
@@ -143,7 +148,7 @@ impl World {
     }
 }
 
-pub const SCHEMA: &str = r#"{
+pub(crate) const SCHEMA: &str = r#"{
     "name": "simple", "description": "one aggregator",
     "roles": [{"name": "trainer", "description": "", "isDataConsumer": true}, {"name": "aggregator", "description": ""}],
     "channels": [{
@@ -153,7 +158,7 @@ pub const SCHEMA: &str = r#"{
 }"#;
 
 /// The smallest component that names its roles. Nothing here runs it.
-pub fn component(roles: &[&str]) -> Bytes {
+pub(crate) fn component(roles: &[&str]) -> Bytes {
     let (name, lines) = ("flame:roles", roles.join("\n"));
     let mut section = vec![u8::try_from(name.len()).unwrap()];
     section.extend_from_slice(name.as_bytes());

@@ -7,8 +7,10 @@
 mod inbox;
 mod outbox;
 mod peers;
+mod schedule;
 #[cfg(test)]
 mod simulation;
+mod target;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -23,8 +25,8 @@ use crate::seal::{HEADER, Life, Sealer, TAG};
 use crate::topics::{Route, Topics};
 
 pub(crate) use inbox::Inbound;
-use outbox::OutMessage;
 use peers::PeerState;
+use target::OutMessage;
 
 /// Time since the channel was joined, or any other clock that only goes forward.
 pub(crate) type Now = Duration;
@@ -76,6 +78,7 @@ pub(crate) struct ReceiptState {
 }
 
 /// One end of one channel.
+#[expect(clippy::struct_excessive_bools, reason = "facts that hold or not, each by itself; not phases")]
 pub(crate) struct Core {
     pub(super) me: EndId,
     pub(super) life: Life,

@@ -6,13 +6,15 @@
 use flame_model::EndId;
 
 use super::inbox::Inbox;
-use super::outbox::{LAG_PATIENCE, Load};
+use super::schedule::LAG_PATIENCE;
+use super::target::Load;
 use super::{Core, Now};
 use crate::config::{ChannelLimits, Peer};
 use crate::frame::{Commitment, Frame, commit};
 use crate::seal::{Life, ReplayWindow};
 
 /// What this end knows of another.
+#[expect(clippy::struct_excessive_bools, reason = "facts that hold or not, each by itself; not phases")]
 pub(super) struct PeerState {
     pub(super) peer: Peer,
     pub(super) tag: u64,
