@@ -96,7 +96,7 @@ pub enum ArgsError {
     #[error("there is no home folder: set HOME, or name a folder for the server's data by --home")]
     NoHome,
     /// The broker's URL is none.
-    #[error("--broker: {0}")]
+    #[error(transparent)]
     Broker(#[from] BrokerError),
 }
 

@@ -290,6 +290,37 @@ mod tests {
         assert!(matches!(error, BrokerError::Port { .. }), "{error}");
     }
 
+    /// The answer to an MQTT 5 CONNECT with that password: the reason code, or nothing where the broker hangs up.
+    async fn log_in(access: &BrokerAccess, password: &str) -> Option<u8> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut body = b"\0\x04MQTT\x05\xc2\0\x3c\0".to_vec();
+        for text in ["0123abcd", USERNAME, password] {
+            body.extend(u16::try_from(text.len()).unwrap().to_be_bytes());
+            body.extend_from_slice(text.as_bytes());
+        }
+        let mut packet = vec![0x10, u8::try_from(body.len()).unwrap()];
+        packet.extend(body);
+        let mut stream = TcpStream::connect(access.url.strip_prefix("mqtt://").unwrap()).await.unwrap();
+        stream.write_all(&packet).await.unwrap();
+        let mut answer = [0; 4];
+        let read = timeout(Duration::from_secs(20), stream.read_exact(&mut answer)).await.unwrap();
+        read.ok().map(|_| answer[3])
+    }
+
+    #[tokio::test]
+    async fn strangers_do_not_get_into_the_embedded_broker_and_a_restarted_server_takes_it_over() {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let access = provide(&BrokerChoice::Embedded { listen }, &Secret::new("right")).await.unwrap();
+        assert_eq!(log_in(&access, "right").await, Some(0));
+        assert_ne!(log_in(&access, "wrong").await, Some(0));
+
+        let listen = access.url.strip_prefix("mqtt://").unwrap().parse().unwrap();
+        let again = provide(&BrokerChoice::Embedded { listen }, &Secret::new("new")).await.unwrap();
+        assert_eq!(again.url, access.url);
+        assert_ne!(log_in(&access, "right").await, Some(0));
+        assert_eq!(log_in(&again, "new").await, Some(0));
+    }
+
     #[tokio::test]
     async fn a_broker_that_is_away_is_named() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -1,5 +1,6 @@
 //! `flame-control`: the control plane as a program.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -42,7 +43,8 @@ async fn run(args: &Args) -> anyhow::Result<()> {
 fn start_logging(args: &Args) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log)
         .with_context(|| format!("--log `{}` is no filter; use one such as info or debug", args.log))?;
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     match args.log_format {
         LogFormat::Text => logging.init(),
         LogFormat::Json => logging.json().init(),

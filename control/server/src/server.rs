@@ -57,13 +57,19 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The folders for large bytes cannot be used.
     #[error("{0}; name another home folder by --home")]
-    Artifacts(#[from] ArtifactError),
+    Artifacts(String),
     /// There is no broker.
     #[error(transparent)]
     Broker(BrokerError),
     /// Something else failed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<ArtifactError> for StartError {
+    fn from(error: ArtifactError) -> Self {
+        Self::Artifacts(error.to_string())
+    }
 }
 
 impl From<Problem> for StartError {
@@ -119,6 +125,8 @@ impl Server {
             system_data: config.system_data.clone(),
             skip_admission: config.skip_admission,
         });
+        // Before anybody can start a job: each has one keeper.
+        controller.resume().await?;
         let (stopping, tracker) = (CancellationToken::new(), TaskTracker::new());
         let state = Api {
             controller: Arc::clone(&controller),
@@ -128,7 +136,7 @@ impl Server {
         let service = Service::new(Arc::clone(&controller), stopping.clone(), tracker.clone());
         let serving =
             vec![serve_api(api, state, stopping.clone()), serve_notifier(notifier, service, stopping.clone())];
-        let server = Self {
+        Ok(Self {
             api: api_addr,
             notifier: notifier_addr,
             broker,
@@ -137,9 +145,7 @@ impl Server {
             stopping,
             sessions: tracker,
             serving,
-        };
-        server.controller.resume().await?;
-        Ok(server)
+        })
     }
 
     /// Where the apiserver listens.
@@ -184,6 +190,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.controller.let_go();
         self.stopping.cancel();
     }
 }

@@ -262,7 +262,7 @@ async fn prepare(
         return Err("the grant has no channel".into());
     };
     let me = EndId::new(grant.task.as_str()).map_err(|error| error.to_string())?;
-    let settings = mqtt_settings(&channel.broker, &config.apiserver, format!("flame-{}", grant.task));
+    let settings = mqtt_settings(&channel.broker, &config.apiserver, format!("flame-{}-{}", grant.task, grant.attempt));
     let job = grant.job.to_string();
     let transport = tokio::select! {
         connected = MqttTransport::connect(&settings, &job, &me) => connected,

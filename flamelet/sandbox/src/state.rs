@@ -171,6 +171,12 @@ impl Slot {
 }
 
 impl ModelHandle {
+    /// A model whose storage is paid for by one charge, as that of a received message is.
+    pub(crate) fn paid_by(model: Model, charge: &Arc<Charge>) -> Self {
+        let slot = |(name, tensor)| (name, TensorHandle::new(Slot { tensor, charge: Arc::clone(charge) }));
+        Self { slots: model.into_iter().map(slot).collect() }
+    }
+
     /// The model as it is now; storage is shared until somebody writes.
     pub(crate) fn snapshot(&self) -> Model {
         let mut model = Model::new();

@@ -135,9 +135,14 @@ impl Controller {
         Ok(())
     }
 
+    /// Ends the keepers: what ends from here on says nothing about its job.
+    pub(crate) fn let_go(&self) {
+        self.stopping.cancel();
+    }
+
     /// Lets go of everything; jobs stay as they are.
     pub(crate) async fn shutdown(&self) {
-        self.stopping.cancel();
+        self.let_go();
         self.keepers.close();
         self.keepers.wait().await;
         self.around.deployer.shutdown().await;

@@ -1,6 +1,13 @@
 //! Brokers and ends for the tests of the channel contract.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "a test fails by panicking, and its numbers are small"
+)]
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -159,7 +166,7 @@ pub fn embedded() -> Net {
         prometheus: None,
         metrics: None,
     };
-    std::thread::spawn(move || rumqttd::Broker::new(config).start());
+    std::thread::spawn(move || rumqttd::Broker::new(config).start().is_ok());
     wait_for_port(port);
     Net::Broker(format!("mqtt://127.0.0.1:{port}"))
 }
