@@ -22,7 +22,7 @@ pub struct Args {
     #[command(subcommand)]
     pub command: Command,
     /// What to log, such as `info` or `flame_control=debug`.
-    #[arg(long, global = true, value_name = "FILTER", env = "FLAME_LOG", default_value = "warn")]
+    #[arg(long, global = true, value_name = "FILTER", env = "FLAME_LOG", default_value = "warn,rumqttd=off")]
     pub log: String,
 }
 
@@ -68,7 +68,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub participants: u32,
     /// Rounds of federated averaging.
-    #[arg(long, value_name = "N", default_value_t = 14, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub rounds: u32,
     /// How the digits are spread: `iid`, or `dirichlet:ALPHA` for label skew (smaller is more skewed).
     #[arg(long, value_name = "HOW", default_value = "iid")]

@@ -55,6 +55,6 @@ fn a_component_that_wants_sockets_is_refused_by_name() {
     let flame = FlameBuilder::control().start();
     flame.does("flamectl create design sockets");
     let refused = flame.types(&format!("flamectl create code {} --design sockets", guest("sockets").display()));
-    assert_eq!(refused.code, 1);
+    assert_ne!(refused.code, 0);
     assert!(refused.stderr.contains("wasi:sockets/"), "{}", refused.stderr);
 }

@@ -114,14 +114,15 @@ impl Sandbox {
             return Err(SandboxError::Refused(format!("the component is refused: {}", refusals.join("; "))));
         }
         let sha256: Arc<str> = inspection.sha256.into();
-        if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).get(&*sha256) {
-            return Ok(ready.clone());
+        // Held while compiling, so that tasks of one component that start together compile it once.
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = ready.get(&*sha256) {
+            return Ok(found.clone());
         }
         let compiled = self.compiled(component, &sha256)?;
         let refused = |error: wasmtime::Error| SandboxError::Refused(format!("the component does not link: {error:#}"));
         let pre = self.linker.instantiate_pre(&compiled).map_err(refused)?;
         let prepared = Prepared { pre: WorkerPre::new(pre).map_err(refused)?, sha256: Arc::clone(&sha256) };
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
         if ready.len() >= MAX_IN_MEMORY {
             ready.clear();
         }

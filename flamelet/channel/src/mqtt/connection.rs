@@ -46,6 +46,8 @@ pub(super) struct Connection {
     pub(super) acks: watch::Receiver<Acks>,
     /// Publishes queued so far; all have left once as many are acknowledged.
     pub(super) queued: Arc<AtomicU64>,
+    /// Cancelled when this side says goodbye: the end of the connection is no fault from then on.
+    pub(super) leaving: CancellationToken,
 }
 
 struct Poller {
@@ -54,6 +56,7 @@ struct Poller {
     acks: watch::Sender<Acks>,
     queued: Arc<AtomicU64>,
     arrived: Option<mpsc::Sender<Publish>>,
+    leaving: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -73,8 +76,11 @@ impl Connection {
         let (link, link_seen) = watch::channel(Link::Down(None));
         let (acks, acks_seen) = watch::channel(Acks::default());
         let queued = Arc::new(AtomicU64::new(0));
-        tasks.spawn(Poller { events, link, acks, queued: Arc::clone(&queued), arrived, stop }.run());
-        Arc::new(Self { client, link: link_seen, acks: acks_seen, queued })
+        let leaving = CancellationToken::new();
+        let poller =
+            Poller { events, link, acks, queued: Arc::clone(&queued), arrived, leaving: leaving.clone(), stop };
+        tasks.spawn(poller.run());
+        Arc::new(Self { client, link: link_seen, acks: acks_seen, queued, leaving })
     }
 }
 
@@ -131,6 +137,7 @@ impl Poller {
         self.link.send_replace(Link::Down(Some(error.to_string())));
         match error {
             ConnectionError::RequestsDone => false,
+            _ if self.leaving.is_cancelled() => false,
             ConnectionError::MqttState(StateError::ServerDisconnect {
                 reason_code: DisconnectReasonCode::SessionTakenOver,
                 ..

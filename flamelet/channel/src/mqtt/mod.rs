@@ -155,6 +155,7 @@ impl MqttTransport {
         let _ = self.flush().await;
         for connection in [&self.state.publishing, &self.state.receiving] {
             let mut link = connection.link.clone();
+            connection.leaving.cancel();
             let goodbye = async {
                 // The broker closes the connection when it has read it.
                 if connection.client.disconnect().await.is_ok() {

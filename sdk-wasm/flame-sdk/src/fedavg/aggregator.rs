@@ -46,15 +46,18 @@ pub(crate) fn run_aggregator<A: Aggregator>(ctx: &Context) -> Result<()> {
         let outcome = aggregation.finish()?;
         global = outcome.model;
 
-        let (of_received, training) = tally.metrics.mean().split_prefix(OF_RECEIVED);
+        let reported = tally.metrics.mean();
+        // The host's means of the same reports say nothing new; what remains is the rule's own.
+        let of_rule: Metrics = outcome.metrics.iter().filter(|(name, _)| reported.get(name).is_none()).collect();
+        let (of_received, training) = reported.split_prefix(OF_RECEIVED);
         if let Some((round, record)) = unmeasured.take() {
-            ctx.record_metrics(round, &of_received.and(&record))?;
+            ctx.record_metrics(round, &record.and(&of_received))?;
         }
-        let record = counts(outcome.accepted, outcome.samples).and(&training.prefixed("train-")).and(&outcome.metrics);
+        let record = counts(outcome.accepted, outcome.samples).and(&training.prefixed("train-")).and(&of_rule);
         if own_data {
             let measured = role.evaluate(&this, &global)?.unwrap_or_default();
             info!("round {round} of {rounds}: {}", line(&measured));
-            ctx.record_metrics(round, &measured.and(&record))?;
+            ctx.record_metrics(round, &record.and(&measured))?;
         } else {
             info!("round {round} of {rounds}: {}", line(&record));
             unmeasured = Some((round, record));
@@ -64,7 +67,7 @@ pub(crate) fn run_aggregator<A: Aggregator>(ctx: &Context) -> Result<()> {
 
     if let Some((round, record)) = unmeasured {
         let measured = cohort.measure(&Round::new(ctx, round, rounds, Metrics::new()), &global)?;
-        ctx.record_metrics(round, &measured.and(&record))?;
+        ctx.record_metrics(round, &record.and(&measured))?;
     }
     ctx.publish_model(MODEL, &global)?;
     let goodbye = channel.broadcast(&Outgoing::new(END, rounds))?;
