@@ -1,7 +1,7 @@
 """Opens a global model with Python's safetensors and prints its accuracy on MNIST's test images.
 
 Usage: evaluate.py MODEL_OR_FOLDER TEST_FOLDER
-A folder is searched for the one safetensors file in it.
+A folder is searched for the one file in it.
 """
 
 import gzip
@@ -19,7 +19,7 @@ def idx(path, header):
 def main():
     model, data = map(pathlib.Path, sys.argv[1:])
     if model.is_dir():
-        (model,) = [path for path in model.rglob("*") if path.suffix == ".safetensors"]
+        (model,) = [path for path in model.rglob("*") if path.is_file()]
     tensors = load_file(model)
     images = idx(data / "images-idx3-ubyte.gz", 16).reshape(-1, 784).astype(numpy.float32) / 255
     labels = idx(data / "labels-idx1-ubyte.gz", 8)

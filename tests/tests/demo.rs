@@ -40,7 +40,7 @@ fn the_global_model_gives_the_reported_accuracy_outside() {
     let Some(mut python) = python("safetensors, numpy") else { return };
     let home = tempfile::tempdir().unwrap();
     let summary = demo(home.path(), &["--participants", "2", "--rounds", "2"]);
-    let models = home.path().join("demo/control/artifacts");
+    let models = home.path().join("demo/control/models");
     python.arg(root().join("tests/python/evaluate.py")).arg(models).arg(root().join("examples/mnist-wasm/data/test"));
     let finished = finish(python);
     assert_eq!(finished.code, 0, "{}", finished.stderr);

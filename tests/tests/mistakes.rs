@@ -33,7 +33,7 @@ fn a_core_module_is_told_from_a_component() {
     let flame = with_design();
     std::fs::write(flame.example().join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
     let refused = flame.types("flamectl create code core.wasm --design d");
-    one_paragraph(&refused, &["core module", "wasm32-wasip2"]);
+    one_paragraph(&refused, &["core WebAssembly module", "wasm32-wasip2"]);
 }
 
 #[test]

@@ -44,7 +44,10 @@ impl Controller {
     /// One design. Blocks.
     pub(crate) fn design(&self, id: &DesignId) -> Result<Design, Problem> {
         let design = get_record(&*self.store, Tree::Designs, id.as_str()).map_err(store_failed)?;
-        design.ok_or_else(|| not_found(format!("design {id} not found"), "`flamectl get designs` lists the designs"))
+        design.ok_or_else(|| {
+            let hint = format!("create it with `flamectl create design {id}`; `flamectl get designs` lists those that there are");
+            not_found(format!("design {id} not found"), &hint)
+        })
     }
 
     /// One design with its revisions. Blocks.

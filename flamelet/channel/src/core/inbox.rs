@@ -303,6 +303,15 @@ impl Core {
         }
     }
 
+    /// Makes an acknowledgement due now to everybody that ever sent something.
+    pub(super) fn all_acks_due(&mut self, now: Now) {
+        for peer in &mut self.peers {
+            if peer.inbox.delivered > 0 {
+                peer.inbox.ack_due = Some(now);
+            }
+        }
+    }
+
     /// The next acknowledgement that is due.
     pub(super) fn next_ack(&mut self, now: Now) -> Option<Outgoing> {
         let due = |peer: &super::PeerState| peer.present && peer.inbox.ack_due.is_some_and(|due| due <= now);

@@ -263,6 +263,9 @@ impl Core {
             return;
         };
         if let Some(peer) = self.peers.get_mut(index) {
+            if peer.said_goodbye && !matches!(frame, Frame::Ack(_)) {
+                return;
+            }
             peer.last_heard = now;
         }
         match frame {
@@ -314,14 +317,18 @@ impl Core {
         Some(outgoing)
     }
 
-    /// Says goodbye; nothing else leaves after it.
-    pub(crate) fn say_goodbye(&mut self) {
+    /// Says goodbye, after telling everybody here what was received of them: they wait for no more than that. Nothing
+    /// leaves after it.
+    pub(crate) fn say_goodbye(&mut self, now: Now) {
         if self.left {
             return;
         }
+        self.all_acks_due(now);
+        let acks: Vec<_> = std::iter::from_fn(|| self.next_ack(now)).collect();
         self.left = true;
         self.changed = true;
         self.control.clear();
+        self.control.extend(acks);
         let topic = self.topics.all(&self.me);
         self.push_control(topic, &Frame::Gone);
     }

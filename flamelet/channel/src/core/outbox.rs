@@ -202,9 +202,15 @@ impl Core {
 
     pub(super) fn on_ack(&mut self, now: Now, index: usize, ack: &Ack) {
         if ack.session != self.life.session {
+            if self.peers.get(index).is_some_and(|peer| peer.said_goodbye) {
+                return;
+            }
             return self.ask(now, index);
         }
-        self.prove(now, index);
+        // A last acknowledgement may come behind the goodbye: brokers keep no order between topics.
+        if self.peers.get(index).is_some_and(|peer| !peer.said_goodbye) {
+            self.prove(now, index);
+        }
         self.note_refusals(index, ack);
         let (base, window) = (self.limits.resend_after, ack.window);
         let mut progress = false;

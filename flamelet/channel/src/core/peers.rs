@@ -91,7 +91,7 @@ impl Core {
             _ => self.begin_life(index, life),
         }
         let Some(peer) = self.peers.get_mut(index) else { return false };
-        peer.replay.admit(counter) && !peer.said_goodbye
+        peer.replay.admit(counter)
     }
 
     fn begin_life(&mut self, index: usize, life: Life) {

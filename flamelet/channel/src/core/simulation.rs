@@ -393,7 +393,8 @@ fn silence_is_a_departure_and_speech_a_return() {
     world.set_link(1, true);
     world.run(Duration::from_secs(1));
     assert_eq!(world.ends[0].ends(), [id(1)]);
-    world.ends[1].say_goodbye();
+    let now = world.now;
+    world.ends[1].say_goodbye(now);
     world.run(Duration::from_secs(1));
     assert!(world.ends[0].ends().is_empty());
 }
@@ -451,4 +452,25 @@ fn a_message_of_a_stranger_is_dropped() {
     world.queue(1, &[0], &message(1, 1), false).unwrap();
     world.run(Duration::from_secs(1));
     assert_eq!(world.take(0, 1), Some(1), "the real end is not fenced by the stranger's attempt number");
+}
+
+#[test]
+fn who_takes_the_last_message_and_leaves_at_once_has_acknowledged_it() {
+    let mut world = World::new(1, 2, &small());
+    world.run(Duration::from_secs(1));
+    let last = world.queue(0, &[1], &message(1, 10), false).unwrap();
+    // Until the message is there and not yet acknowledged.
+    while world.take(1, 0).is_none() {
+        world.run(Duration::from_millis(1));
+    }
+    let now = world.now;
+    world.ends[1].say_goodbye(now);
+    let mut packets: Vec<_> = std::iter::from_fn(|| world.ends[1].poll_transmit(now)).collect();
+    // The broker lets the goodbye pass.
+    packets.reverse();
+    for packet in packets {
+        world.ends[0].on_packet(now, &packet.topic, &packet.payload, None);
+    }
+    assert!(world.ends[0].ends().is_empty());
+    assert!(world.ends[0].receipt(last).pending.is_empty());
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::ledger::{Ledger, Refusal};
-use super::{END, EVALUATE, EVALUATION, MEASURE, MODEL, OF_RECEIVED, ONE_WAIT, ROUNDS, UPDATE, WEIGHTS};
+use super::{END, EVALUATE, EVALUATION, LOOK, MEASURE, MODEL, OF_RECEIVED, ONE_WAIT, ROUNDS, UPDATE, WEIGHTS};
 use crate::aggregation::{Aggregation, Contribution};
-use crate::channel::{Channel, Event, Message, Outgoing, Quorum};
+use crate::channel::{Channel, Event, Message, Outgoing, Quorum, Receipt};
 use crate::context::{Context, Round};
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, WeightedMean};
@@ -71,13 +71,28 @@ pub(crate) fn run_aggregator<A: Aggregator>(ctx: &Context) -> Result<()> {
     }
     ctx.publish_model(MODEL, &global)?;
     let goodbye = channel.broadcast(&Outgoing::new(END, rounds))?;
-    match goodbye.wait(cohort.quorum.join_within.min(ONE_WAIT)) {
-        Ok(()) => {}
-        // The model is published: an end that is gone by now changes nothing.
-        Err(Error::Timeout | Error::Closed) => warn!("left without hearing the end: {:?}", goodbye.pending()),
-        Err(error) => return Err(error),
-    }
+    see_off(&channel, &goodbye, cohort.quorum.join_within.min(ONE_WAIT))?;
     channel.leave()
+}
+
+/// Waits until everybody who is still here has the goodbye. The model is published: an end that is gone by now, or comes
+/// too late, changes nothing.
+fn see_off(channel: &Channel, goodbye: &Receipt, within: Duration) -> Result<()> {
+    let looks = (within.as_millis() / LOOK.as_millis()).max(1);
+    for _ in 0..looks {
+        match goodbye.wait(LOOK) {
+            Ok(()) => return Ok(()),
+            Err(Error::Timeout) => {}
+            Err(Error::Closed) => break,
+            Err(error) => return Err(error),
+        }
+        let here = channel.ends()?;
+        if goodbye.pending().iter().all(|end| !here.contains(end)) {
+            break;
+        }
+    }
+    warn!("left although these did not hear the end: {:?}", goodbye.pending());
+    Ok(())
 }
 
 /// The numbers that go with a round's weights.

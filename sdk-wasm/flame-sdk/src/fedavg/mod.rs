@@ -34,5 +34,7 @@ const ROUNDS: &str = "rounds";
 /// In the metrics of "weights": 1 where the trainers are to measure the received model.
 const MEASURE: &str = "evaluate";
 
+/// How often the last wait looks who is still here.
+const LOOK: Duration = Duration::from_secs(1);
 /// One wait on a channel. Long, for a loop that waits again: the host wakes a waiter at once when something happens or the job stops.
 const ONE_WAIT: Duration = Duration::from_secs(30);
