@@ -2,13 +2,6 @@
 //!
 //! Nothing here waits by the clock: it waits for a line, a state or an exit, with a deadline.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test harness: what goes wrong here ends the test with its place"
-)]
-
 mod broker;
 mod flame;
 mod guests;

@@ -13,7 +13,9 @@ fn help_shows_an_example_and_the_exit_statuses() {
     assert!(output.status.success());
     // The help is wrapped to the terminal's width.
     let help = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(help.contains("FLAME_AGENT_KEY=") && help.contains("--data mnist=") && help.contains("2 it was terminated"));
+    assert!(
+        help.contains("FLAME_AGENT_KEY=") && help.contains("--data mnist=") && help.contains("2 it was terminated")
+    );
 }
 
 #[test]

@@ -45,7 +45,9 @@ impl Controller {
     pub(crate) fn design(&self, id: &DesignId) -> Result<Design, Problem> {
         let design = get_record(&*self.store, Tree::Designs, id.as_str()).map_err(store_failed)?;
         design.ok_or_else(|| {
-            let hint = format!("create it with `flamectl create design {id}`; `flamectl get designs` lists those that there are");
+            let hint = format!(
+                "create it with `flamectl create design {id}`; `flamectl get designs` lists those that there are"
+            );
             not_found(format!("design {id} not found"), &hint)
         })
     }
