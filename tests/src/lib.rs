@@ -13,7 +13,7 @@ pub use guests::{guest, mnist, python};
 pub use process::{Child, Finished, finish, process_output, program, program_folder};
 
 /// Deadline of every wait in these tests: generous, because a debug build on a busy machine is slow.
-pub const DEADLINE: std::time::Duration = std::time::Duration::from_secs(180);
+pub const DEADLINE: std::time::Duration = std::time::Duration::from_mins(3);
 
 /// The checkout's root.
 pub fn root() -> std::path::PathBuf {

@@ -32,7 +32,7 @@ pub struct Child {
 impl Child {
     /// Starts the command; stdout and stderr are read line by line.
     pub fn start(mut command: Command) -> Self {
-        let name = format!("{:?}", command.get_program());
+        let name = command.get_program().to_string_lossy().into_owned();
         let mut inner = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -15,7 +15,7 @@ use crate::{
 /// Time to reach a server before it counts as away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a request is given up. The watch stream sends a comment at least every 10 s.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest line of a watch stream that is believed.
 const MAX_EVENT: usize = 1 << 20;
 

@@ -28,7 +28,12 @@ pub use secret::{Secret, SecretKey};
 pub use state::{IllegalTransition, JobState, TaskKind, TaskState};
 
 /// The notifier's protocol, generated from `proto/notifier.proto`.
-#[expect(missing_docs, clippy::pedantic, reason = "generated; the .proto file documents it")]
+#[expect(
+    missing_docs,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the .proto file documents it"
+)]
 pub mod notifier {
     tonic::include_proto!("flame.notifier.v1");
 }

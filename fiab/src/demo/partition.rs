@@ -58,10 +58,10 @@ fn dirichlet(
                 (0..).zip(labels).filter(|(_, l)| usize::from(**l) == class).map(|(r, _)| r).collect();
             rows.shuffle(random);
             // Normalised Gamma variates are a Dirichlet one.
-            let shares: Vec<f64> = (0..participants).map(|_| gamma.sample(random)).collect();
-            let total = shares.iter().sum::<f64>().max(f64::MIN_POSITIVE);
+            let weights: Vec<f64> = (0..participants).map(|_| gamma.sample(random)).collect();
+            let total = weights.iter().sum::<f64>().max(f64::MIN_POSITIVE);
             let (mut cut, mut sum) = (0, 0.0);
-            for (shard, share) in shards.iter_mut().zip(&shares) {
+            for (shard, share) in shards.iter_mut().zip(&weights) {
                 sum += share / total;
                 #[expect(
                     clippy::cast_possible_truncation,
@@ -124,7 +124,7 @@ mod tests {
         let shards = iid(103, 4, &mut random);
         everything_once(&shards, 103);
         assert!(shards.iter().all(|rows| rows.len() == 25 || rows.len() == 26));
-        let labels: Vec<u8> = (0..2_000).map(|row| (row % 10) as u8).collect();
+        let labels: Vec<u8> = (0..2_000).map(|row| u8::try_from(row % 10).unwrap()).collect();
         for alpha in [0.1, 0.5, 100.0] {
             everything_once(&dirichlet(&labels, 7, alpha, &mut random).unwrap(), 2_000);
         }
@@ -132,12 +132,12 @@ mod tests {
 
     #[test]
     fn a_small_alpha_skews_the_labels() {
-        let labels: Vec<u8> = (0..10_000).map(|row| (row % 10) as u8).collect();
+        let labels: Vec<u8> = (0..10_000).map(|row| u8::try_from(row % 10).unwrap()).collect();
         let largest_share = |alpha| {
             let shards = dirichlet(&labels, 5, alpha, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
             let share = |rows: &Vec<usize>| {
                 let most = (0..10).map(|c| rows.iter().filter(|r| labels[**r] == c).count()).max().unwrap();
-                most as f64 / rows.len() as f64
+                f64::from(u32::try_from(most).unwrap()) / f64::from(u32::try_from(rows.len()).unwrap())
             };
             shards.iter().map(share).sum::<f64>() / 5.0
         };

@@ -32,16 +32,13 @@ pub(super) async fn follow(client: &Client, job: &JobId, rounds: u32, say: &Say)
 
 fn round_line(record: &MetricRecord, rounds: u32, seconds: f64) -> String {
     let value = |name: &str| record.values.get(name).copied();
-    let mut line = format!("round {:>3}/{rounds}", record.round);
-    if let Some(participants) = value("participants") {
-        line += &format!("   participants {participants}");
-    }
-    if let Some(loss) = value("loss") {
-        line += &format!("   loss {loss:.4}");
-    }
-    if let Some(accuracy) = value("accuracy") {
-        line += &format!("   accuracy {accuracy:.4}");
-    }
+    let part = |name: &str, decimals: usize| value(name).map(|value| format!("   {name} {value:.decimals$}"));
+    let parts = [part("participants", 0), part("loss", 4), part("accuracy", 4)];
     let bytes = value("bytesSent").unwrap_or(0.0) + value("bytesReceived").unwrap_or(0.0);
-    line + &format!("   {:>6.2} MB   {seconds:>6.2} s", bytes / 1e6)
+    format!(
+        "round {:>3}/{rounds}{}   {:>6.2} MB   {seconds:>6.2} s",
+        record.round,
+        parts.into_iter().flatten().collect::<String>(),
+        bytes / 1e6
+    )
 }

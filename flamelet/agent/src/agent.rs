@@ -22,9 +22,9 @@ use crate::session::{Identity, Notice, Report, Session, SessionError};
 /// Notices and reports that wait to be taken.
 const QUEUE: usize = 64;
 /// How long the last status waits for its acknowledgement.
-const LAST_WORD_WITHIN: Duration = Duration::from_secs(60);
+const LAST_WORD_WITHIN: Duration = Duration::from_mins(1);
 /// How long logs and metrics of an ended task are delivered.
-const DRAIN_WITHIN: Duration = Duration::from_secs(60);
+const DRAIN_WITHIN: Duration = Duration::from_mins(1);
 
 /// Why an agent ended without a task's outcome.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +140,7 @@ async fn last_word(
         loop {
             tokio::select! {
                 notice = notices.recv() => match notice {
-                    Some(Notice::Acknowledged { serial, .. }) if serial >= ended.reports + 1 => return,
+                    Some(Notice::Acknowledged { serial, .. }) if serial > ended.reports => return,
                     Some(_) => {}
                     None => return,
                 },

@@ -28,7 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long a result is tried to be delivered before the task fails for it.
-const DELIVER_WITHIN: Duration = Duration::from_secs(300);
+const DELIVER_WITHIN: Duration = Duration::from_mins(5);
 
 /// A client whose token follows the session.
 #[derive(Debug, Clone)]

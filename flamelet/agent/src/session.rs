@@ -22,7 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Longest pause between attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long an agent that was never connected keeps trying: an address may be wrong, or a server still starting.
-const FIRST_CONNECT_WITHIN: Duration = Duration::from_secs(60);
+const FIRST_CONNECT_WITHIN: Duration = Duration::from_mins(1);
 /// Messages on the stream that are not sent yet.
 const OUTGOING: usize = 16;
 

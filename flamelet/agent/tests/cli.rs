@@ -1,5 +1,7 @@
 //! The command line of `flamelet`.
 
+#![expect(clippy::unwrap_used, reason = "a helper of the tests below")]
+
 use std::process::{Command, Output};
 
 fn flamelet(args: &[&str]) -> Output {

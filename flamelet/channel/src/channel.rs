@@ -53,7 +53,7 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.shared.with_work(|core, now| core.say_goodbye(now));
+        self.shared.with_work(super::core::Core::say_goodbye);
     }
 }
 
@@ -243,7 +243,7 @@ impl Channel {
         if drained == Err(ChannelError::Timeout) {
             tracing::warn!(channel = %self.inner.name, "left although ends here do not have all messages");
         }
-        self.inner.shared.with_work(|core, now| core.say_goodbye(now));
+        self.inner.shared.with_work(super::core::Core::say_goodbye);
         self.inner.shared.done.cancelled().await;
         self.inner.transport.flush().await
     }

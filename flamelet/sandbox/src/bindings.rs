@@ -1,7 +1,5 @@
 //! The host's side of `flame:worker`, generated from the WIT package.
 
-#![expect(clippy::pedantic, reason = "generated; the WIT package documents it")]
-
 wasmtime::component::bindgen!({
     path: "../../sdk-wasm/wit",
     world: "worker",

@@ -148,7 +148,7 @@ mod tests {
     fn write(folder: &Path, name: &str, rows: u32) {
         let mut file = vec![0, 0, 8, 1];
         file.extend(rows.to_be_bytes());
-        file.extend((0..rows).map(|row| row as u8));
+        file.extend((0..rows).map(|row| u8::try_from(row).unwrap()));
         std::fs::write(folder.join(name), file).unwrap();
     }
 
@@ -185,7 +185,7 @@ mod tests {
         write(folder.path(), "images-idx1-ubyte", 3);
         write(folder.path(), "labels-idx1-ubyte", 4);
         let error = Dataset::load("mnist", folder.path()).unwrap_err().to_string();
-        assert!(error.contains("3 rows") && error.contains("4"), "{error}");
+        assert!(error.contains("3 rows") && error.contains('4'), "{error}");
         assert!(Dataset::load("../x", folder.path()).is_err());
         assert!(Dataset::load("x", &folder.path().join("nowhere")).is_err());
     }

@@ -51,12 +51,11 @@ fn parse(mut file: impl Read) -> Result<Tensor, String> {
     // Grows with what is really there, whatever the header claims.
     let mut raw = Vec::new();
     file.take(claimed + 1).read_to_end(&mut raw).map_err(|error| format!("cannot be read: {error}"))?;
-    if raw.len() as u64 != claimed {
-        let relation = if (raw.len() as u64) < claimed { "has only" } else { "has more than" };
-        return Err(format!(
-            "its header claims {claimed} bytes of elements and the file {relation} {}",
-            raw.len().min(claimed as usize)
-        ));
+    let found = raw.len() as u64;
+    if found != claimed {
+        let relation = if found < claimed { "only" } else { "more than" };
+        let shown = found.min(claimed);
+        return Err(format!("its header claims {claimed} bytes of elements and the file has {relation} {shown}"));
     }
     let bytes = match kind {
         0x08 => raw,
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
 
     fn idx(kind: u8, shape: &[u32], elements: &[u8]) -> Vec<u8> {
-        let mut file = vec![0, 0, kind, shape.len() as u8];
+        let mut file = vec![0, 0, kind, u8::try_from(shape.len()).unwrap()];
         file.extend(shape.iter().flat_map(|size| size.to_be_bytes()));
         file.extend(elements);
         file
@@ -102,9 +101,9 @@ mod tests {
         use std::io::Write;
         let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         packer.write_all(&idx(0x08, &[3], &[7, 8, 9])).unwrap();
-        let packed = packer.finish().unwrap();
-        assert_eq!(read(&packed[..], true).unwrap().bytes(), [7, 8, 9]);
-        assert!(read(&packed[..packed.len() / 2], true).is_err());
+        let file = packer.finish().unwrap();
+        assert_eq!(read(&file[..], true).unwrap().bytes(), [7, 8, 9]);
+        assert!(read(&file[..file.len() / 2], true).is_err());
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Default for Limits {
             handles: 10_000,
             tensor_bytes: 4096 * MIB,
             call_bytes: 128 << 20,
-            wall_time: Duration::from_secs(24 * 3600),
+            wall_time: Duration::from_hours(24),
             stop_grace: Duration::from_secs(5),
             log_lines_per_second: 200,
         }

@@ -79,7 +79,10 @@ async fn a_job_needs_a_design_with_schema_and_code() {
         client.create_job("job.json", job.clone()).await.unwrap_err().problem().unwrap().clone()
     };
     let problem = refusal(client).await;
-    assert_eq!(problem.to_string(), "design mine not found\nhint: create it with `flamectl create design mine`; `flamectl get designs` lists those that there are");
+    assert_eq!(
+        problem.to_string(),
+        "design mine not found\nhint: create it with `flamectl create design mine`; `flamectl get designs` lists those that there are"
+    );
 
     let design = CreateDesign { id: "mine".parse().unwrap(), description: "d".into() };
     client.create_design(&design).await.unwrap();

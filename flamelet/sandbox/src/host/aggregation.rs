@@ -1,7 +1,7 @@
 //! `flame:worker/aggregation`: federated rules in the host.
 
 use flame_aggregate::{Aggregator, Contribution, OptionValue};
-use flame_model::{Metric, Model};
+use flame_model::Model;
 use wasmtime::component::Resource;
 
 use super::channels::{form, guest_metrics, metrics};
@@ -101,7 +101,7 @@ impl HostAggregator for HostState {
             let model = self.own_model(model)?;
             extra.push((name, self.table.push(model)?));
         }
-        let metrics = guest_metrics(outcome.metrics.iter().cloned().collect::<Vec<Metric>>());
+        let metrics = guest_metrics(outcome.metrics.clone());
         Ok(aggregation::Outcome { model, extra, accepted: outcome.accepted, samples: outcome.samples, metrics })
     }
 

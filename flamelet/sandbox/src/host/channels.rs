@@ -12,7 +12,7 @@ use crate::error::HostError;
 use crate::state::{ChannelHandle, HostState, ModelHandle};
 
 /// Longest wait that a guest may ask for in one call; it can ask again.
-const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
+const MAX_WAIT: Duration = Duration::from_hours(24);
 /// Longest kind of a message, in bytes.
 const MAX_KIND: usize = 128;
 

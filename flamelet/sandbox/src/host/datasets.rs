@@ -59,7 +59,7 @@ impl HostDataset for HostState {
                 set.rows()
             )));
         }
-        let row_bytes = row_bytes(array) as u64;
+        let row_bytes = row_bytes(array);
         let bytes = array.read_bytes(offset * row_elements(array), count * row_elements(array))?;
         self.quota.charge(count.saturating_mul(row_bytes)).map(drop)?;
         let shape: Vec<u64> = std::iter::once(count).chain(array.shape().iter().skip(1).copied()).collect();
@@ -112,11 +112,10 @@ impl HostDataset for HostState {
 /// Integers up to 2²⁴ and all 8- and 16-bit types pass through f32 unchanged; wider ones round, as a guest that asks for
 /// floats expects.
 fn copy_converted(from: &Tensor, offset: u64, count: u64, to: &mut Tensor, at: u64) -> Result<(), HostError> {
-    match (from.as_slice::<u8>().filter(|_| from.dtype() == Dtype::Uint8), to.dtype()) {
-        (Some(bytes), Dtype::Float32) => {
-            let source = bytes.iter().skip(offset as usize).take(count as usize);
-            let target = to.as_mut_slice::<f32>().unwrap_or_default().iter_mut().skip(at as usize);
-            for (value, byte) in target.zip(source) {
+    let begin = usize::try_from(at).unwrap_or(usize::MAX);
+    match to.as_mut_slice::<f32>() {
+        Some(target) if from.dtype() == Dtype::Uint8 => {
+            for (value, byte) in target.iter_mut().skip(begin).zip(from.read_bytes(offset, count)?) {
                 *value = f32::from(*byte);
             }
         }
@@ -136,6 +135,6 @@ fn row_elements(array: &Tensor) -> u64 {
     array.shape().iter().skip(1).product()
 }
 
-fn row_bytes(array: &Tensor) -> usize {
-    row_elements(array) as usize * array.dtype().size()
+fn row_bytes(array: &Tensor) -> u64 {
+    row_elements(array) * array.dtype().size() as u64
 }
