@@ -83,7 +83,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=8_000))]
     pub batch_size: u32,
     /// Passes over a participant's data in a round.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub local_epochs: u32,
     /// Prints one JSON object in the end and nothing else on stdout.
     #[arg(long)]
