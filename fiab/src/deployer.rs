@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use flame_api::AgentId;
@@ -10,6 +11,9 @@ use flame_sandbox::{Dataset, Limits, Sandbox};
 use flamelet::AgentConfig;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// Time for an agent to end after it was told to.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// Places a flamelet as a task of this process.
 #[derive(Debug)]
@@ -72,8 +76,11 @@ impl Deployer for InProcessDeployer {
     async fn revoke(&self, agent: &AgentId) -> Result<(), DeployError> {
         if let Some(placed) = self.take(agent) {
             placed.shutdown.cancel();
-            // The agent ends at its next await; a failure in it has been logged where it happened.
-            let _ = placed.agent.await;
+            let mut agent = placed.agent;
+            // It ends at its next await; a failure in it has been logged where it happened.
+            if tokio::time::timeout(END_WITHIN, &mut agent).await.is_err() {
+                agent.abort();
+            }
         }
         Ok(())
     }
