@@ -137,3 +137,17 @@ fn a_participants_mistakes_are_named_before_anything_is_connected() {
     one_paragraph(&run(Some(&agent), None, &data), &["FLAME_AGENT_KEY"]);
     one_paragraph(&run(Some(&agent), Some("k"), "mnist=/nowhere"), &["mnist", "/nowhere"]);
 }
+
+#[test]
+fn what_a_job_asks_for_and_nobody_does_is_refused() {
+    let flame = FlameBuilder::control().start();
+    let job = flame.create_job("d", &flame_tests::mnist(), |_| {});
+    assert_eq!(job.len(), 24);
+    std::fs::write(
+        flame.example().join("more.json"),
+        r#"{"designId": "d", "dataSpec": {"fromUser": {"default": 1}}, "baseModel": {"name": "m", "version": 1},
+            "selector": {"sort": "oort", "kwargs": {}}, "resources": {"trainer": {"cpu": 3}}}"#,
+    )
+    .unwrap();
+    one_paragraph(&flame.types("flamectl create job more.json"), &["baseModel", "oort", "resources.trainer"]);
+}

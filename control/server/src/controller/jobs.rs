@@ -7,7 +7,7 @@ use flame_api::{
     AgentId, Code, DesignId, Job, JobCreated, JobId, JobState, OptimizerChoice, Problem, SecretKey, TaskKind,
     TaskResources, TaskState, Timestamp,
 };
-use flame_tag::{Expansion, JobSpec, Schema, TaskPlan};
+use flame_tag::{Backend, Expansion, JobSpec, Schema, TaskPlan};
 
 use super::Controller;
 use crate::crypto;
@@ -41,6 +41,11 @@ impl Controller {
         let roles: Vec<String> = code.components.keys().cloned().collect();
         let expansion =
             flame_tag::expand(&schema, &spec, &BTreeMap::new(), &roles).map_err(|problems| refused(file, &problems))?;
+        let unserved = unserved(&spec, &expansion);
+        if !unserved.is_empty() {
+            let message = format!("{file}: the job asks for what this version of Flame does not do");
+            return Err(Problem::new(Code::Refused, message).problems(unserved));
+        }
         self.store_job(design, &spec, &schema_record, code, &expansion)
     }
 
@@ -91,6 +96,36 @@ impl Controller {
         tracing::info!(job = %id, tasks = expansion.tasks.len(), "a job was created");
         Ok(JobCreated { id, state: JobState::Ready })
     }
+}
+
+/// What a job file may say and nothing here does yet: a job is refused rather than run without it.
+fn unserved(spec: &JobSpec, expansion: &Expansion) -> Vec<String> {
+    let mut found = Vec::new();
+    if spec.base_model.as_ref().is_some_and(|model| !model.name.is_empty()) {
+        found.push("baseModel: there is no model registry to take one from; leave its name empty".to_owned());
+    }
+    if let Some(selector) = spec.selector.as_ref().filter(|selector| !matches!(selector.sort.as_str(), "" | "default"))
+    {
+        found.push(format!("selector: `{}` is not known; the one that there is is `default`", selector.sort));
+    }
+    if spec.deterministic {
+        found.push("deterministic: leave it out; one seed gives one model on one kind of machine as it is".to_owned());
+    }
+    let limits = spec.resources.iter().filter(|(_, asked)| asked.cpu.is_some() || asked.egress.is_some());
+    found.extend(
+        limits.map(|(role, _)| format!("resources.{role}: cpu and egress are not enforced yet; leave them out")),
+    );
+    let channels: BTreeSet<_> = expansion
+        .tasks
+        .iter()
+        .flat_map(|task| &task.channels)
+        .filter(|channel| channel.backend != Backend::Mqtt || channel.broker_host.is_some())
+        .map(|channel| channel.name.as_str())
+        .collect();
+    found.extend(channels.into_iter().map(|name| {
+        format!("channel {name}: the backend is `mqtt` over the server's own broker; leave backend and brokerHost out")
+    }));
+    found
 }
 
 /// 24 hex digits: the time in seconds, so that ids sort by age, and 64 random bits.
