@@ -2,6 +2,7 @@
 //!
 //! Nothing here waits by the clock: it waits for a line, a state or an exit, with a deadline.
 
+pub mod bench;
 mod broker;
 mod flame;
 mod guests;

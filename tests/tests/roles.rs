@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use flame_channel::inproc::InprocHub;
-use flame_channel::{Channel, ChannelConfig, ChannelLimits, Peer, Transport};
+use flame_channel::{Channel, ChannelConfig, ChannelKeys, ChannelLimits, Peer, Transport};
 use flame_model::{EndId, Form, Message, Metric, Model, Tensor, safetensors};
 use flame_sandbox::{
     ChannelSpec, Level, Limits, OptimizerSpec, Outcome, Sandbox, SandboxConfig, SinkError, TaskSink, TaskSpec,
@@ -87,14 +87,15 @@ impl Stage {
     }
 
     fn config(&self, link: &Link, me: &Peer) -> ChannelConfig {
+        let roster: Vec<Peer> = self.cast.iter().filter(|peer| link.1.contains(&peer.role.as_str())).cloned().collect();
         ChannelConfig {
             job: "job".into(),
             name: link.0.into(),
             group: "default".into(),
             me: me.id.clone(),
             incarnation: 1,
-            roster: self.cast.iter().filter(|peer| link.1.contains(&peer.role.as_str())).cloned().collect(),
-            key: [7; 32],
+            keys: ChannelKeys::of_secret(&[7; 32], &me.id, &roster),
+            roster,
             limits: ChannelLimits::default(),
         }
     }

@@ -53,7 +53,7 @@ pub struct ChannelGrant {
     pub func_tags: Vec<String>,
     /// Whom the job expects in this group, this task included, by role and index.
     pub roster: Vec<RosterEntry>,
-    /// Seals every message of the channel and group.
+    /// The key of the channel and group: hides what is broadcast from everybody outside.
     pub key: SecretKey,
     /// Where messages go.
     pub broker: BrokerAccess,
@@ -73,6 +73,8 @@ pub struct RosterEntry {
     pub role: String,
     /// Its position within the role.
     pub index: u32,
+    /// The key of the pair of this task and that end: no other member of the group has it. In the task's own entry a key of its own.
+    pub key: SecretKey,
 }
 
 /// How to reach the broker.

@@ -134,7 +134,7 @@ fn host_and_port(text: &str) -> Option<(&str, u16)> {
 }
 
 /// Makes sure that there is a broker, and says how agents reach it.
-pub(crate) async fn provide(choice: &BrokerChoice, password: &Secret) -> Result<BrokerAccess, BrokerError> {
+pub async fn provide(choice: &BrokerChoice, password: &Secret) -> Result<BrokerAccess, BrokerError> {
     match choice {
         BrokerChoice::Embedded { listen } => {
             let address = embed(*listen, password).await?;

@@ -2,7 +2,8 @@
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use flame_api::{Problem, Secret};
+use flame_api::{AgentId, Problem, Secret, SecretKey};
+use ring::hmac;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -29,6 +30,31 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// SHA-256, 64 hex digits.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(sha256(bytes))
+}
+
+/// The key that all of a channel's group get, out of the group's secret, which nobody gets.
+pub(crate) fn group_key(secret: &SecretKey) -> SecretKey {
+    derive(secret, &[b"flame group"])
+}
+
+/// The key that two ends of a group share with nobody else.
+pub(crate) fn pair_key(secret: &SecretKey, one: &AgentId, other: &AgentId) -> SecretKey {
+    let (low, high) = if one <= other { (one, other) } else { (other, one) };
+    derive(secret, &[b"flame pair", low.as_str().as_bytes(), high.as_str().as_bytes()])
+}
+
+/// HMAC-SHA256 over the parts, each behind its length.
+fn derive(secret: &SecretKey, parts: &[&[u8]]) -> SecretKey {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, secret.expose()));
+    for part in parts {
+        context.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+        context.update(part);
+    }
+    let mut key = [0; 32];
+    for (to, from) in key.iter_mut().zip(context.sign().as_ref()) {
+        *to = *from;
+    }
+    SecretKey::new(key)
 }
 
 /// Whether the texts are the same, in a time that does not tell where they differ.
@@ -59,6 +85,17 @@ pub(crate) fn verify_key(hash: &KeyHash, key: &Secret) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_ends_get_the_same_key_and_no_third_has_it() {
+        let secret = SecretKey::new([5; 32]);
+        let [a, b, c] = ["aa", "bb", "cc"].map(|digits| digits.repeat(20).parse::<AgentId>().unwrap());
+        assert_eq!(pair_key(&secret, &a, &b), pair_key(&secret, &b, &a));
+        let all = [pair_key(&secret, &a, &b), pair_key(&secret, &a, &c), pair_key(&secret, &b, &c), group_key(&secret)];
+        for (at, key) in all.iter().enumerate() {
+            assert!(!all[..at].contains(key) && *key != secret);
+        }
+    }
 
     #[test]
     fn a_key_proves_itself_against_its_hash_alone() {

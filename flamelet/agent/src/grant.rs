@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flame_api::{BrokerAccess, ChannelGrant, OptimizerChoice, TaskGrant, TaskResources};
 use flame_channel::mqtt::MqttSettings;
-use flame_channel::{ChannelConfig, ChannelLimits, Peer, Transport};
+use flame_channel::{ChannelConfig, ChannelKeys, ChannelLimits, Peer, Transport};
 use flame_model::EndId;
 use flame_sandbox::OptionValue;
 use flame_sandbox::{ChannelSpec, Limits, OptimizerSpec, TaskSink, TaskSpec};
@@ -83,7 +83,10 @@ fn channel_spec(
             me: end(grant.task.as_str())?,
             incarnation: grant.attempt,
             roster,
-            key: *channel.key.expose(),
+            keys: ChannelKeys {
+                group: *channel.key.expose(),
+                pairs: channel.roster.iter().map(|entry| *entry.key.expose()).collect(),
+            },
             limits: ChannelLimits::default(),
         },
         func_tags: channel.func_tags.clone(),

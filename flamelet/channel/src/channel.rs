@@ -7,7 +7,7 @@ use flame_model::{EndId, Message};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{ChannelConfig, Peer};
+use crate::config::{ChannelConfig, Peer, talks_to};
 use crate::core::{ChannelStats, Core, Inbound};
 use crate::error::ChannelError;
 use crate::receipt::Receipt;
@@ -85,8 +85,7 @@ impl Channel {
         let me = config.roster.iter().find(|peer| peer.id == config.me).cloned().ok_or_else(|| {
             ChannelError::InvalidArgument(format!("channel {}: {} is not in its own roster", config.name, config.me))
         })?;
-        let filters = crate::topics::Topics::new(&config.job, &config.name, &config.group).filters(&config.me);
-        let lane = transport.open(filters).await?;
+        let lane = transport.open(filters(&config, &me)).await?;
         let core = Core::new(&config, session(), lane.will, transport.shares_memory());
         let core = match core {
             Ok(core) => core,
@@ -304,6 +303,13 @@ pub(crate) async fn wait_for<T>(
             () = tokio::time::sleep_until(deadline) => return Err(ChannelError::Timeout),
         }
     }
+}
+
+/// What to subscribe to: broadcasts of the roles that `me` listens to, what is for it alone, and wills.
+fn filters(config: &ChannelConfig, me: &Peer) -> Vec<String> {
+    let topics = crate::topics::Topics::new(&config.job, &config.name, &config.group);
+    let roles: std::collections::BTreeSet<&str> = talks_to(me, &config.roster).map(|peer| peer.role.as_str()).collect();
+    topics.filters(&me.id, roles)
 }
 
 /// When a wait ends; an absurdly long one ends in a year.

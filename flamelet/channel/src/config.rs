@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use flame_model::EndId;
 
+use crate::keys::ChannelKeys;
+
 /// A worker that the job expects in the group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -13,6 +15,12 @@ pub struct Peer {
     pub role: String,
     /// Its index within the role and group.
     pub index: u32,
+}
+
+/// The ends of `roster` that `me` talks to: those of other roles, or, where all have one role (a self-loop), the others.
+pub(crate) fn talks_to<'a>(me: &'a Peer, roster: &'a [Peer]) -> impl Iterator<Item = &'a Peer> {
+    let self_loop = roster.iter().all(|peer| peer.role == me.role);
+    roster.iter().filter(move |peer| peer.id != me.id && (self_loop || peer.role != me.role))
 }
 
 /// Everything that one end of one channel needs to know.
@@ -30,8 +38,8 @@ pub struct ChannelConfig {
     pub incarnation: u32,
     /// Everybody expected in the group, this end included. The order is the one of [`crate::Channel::ends`].
     pub roster: Vec<Peer>,
-    /// Seals every frame; one key per job, channel and group.
-    pub key: [u8; 32],
+    /// Seal every frame and prove its sender; handed out by the control plane.
+    pub keys: ChannelKeys,
     /// Bounds and times.
     pub limits: ChannelLimits,
 }

@@ -1,4 +1,4 @@
-//! Frames: what is inside a sealed packet. Layouts are in `docs/protocol.md`; all numbers are little-endian.
+//! Frames: what is in the sealed head of a packet. Layouts are in `docs/protocol.md`; all numbers are little-endian.
 //!
 //! Reading never trusts a count: it stops at the end of the bytes.
 
@@ -23,7 +23,7 @@ pub(crate) struct Addressee {
     pub(crate) after: u64,
 }
 
-/// The head of a chunk; its bytes follow.
+/// The head of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChunkHead {
     /// Message id.
@@ -81,15 +81,15 @@ pub(crate) struct Ack {
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Frame<'a> {
+pub(crate) enum Frame {
     /// I am here: on joining, on every reconnect and as the heartbeat.
     Hello { commitment: Commitment },
     /// The answer to a `Hello` of a session that was unknown: proves that the answering end lives now.
     Here { session: u64, reply: bool, commitment: Commitment },
     /// Goodbye.
     Gone,
-    /// Part of a message.
-    Chunk(ChunkHead, &'a [u8]),
+    /// Part of a message; its bytes are the packet's body.
+    Chunk(ChunkHead),
     /// Acknowledgements and credit.
     Ack(Ack),
 }
@@ -103,13 +103,16 @@ const ACK: u8 = 5;
 /// Most entries of each list in an `Ack`.
 pub(crate) const ACK_LIST: usize = 32;
 
+/// Bytes of an addressee in a chunk's head.
+pub(crate) const ADDRESSEE: usize = 24;
+
 impl ChunkHead {
     /// Bytes that a head of `addressees` ends takes in a frame, kind included.
     pub(crate) const fn size(addressees: usize) -> usize {
-        1 + 8 + 8 + 8 + 1 + 2 + addressees * 24
+        1 + 8 + 8 + 8 + 1 + 2 + addressees * ADDRESSEE
     }
 
-    /// Appends kind and head; the bytes are appended by the caller.
+    /// Appends kind and head.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.push(CHUNK);
         put(out, self.id);
@@ -129,7 +132,7 @@ impl ChunkHead {
     }
 }
 
-impl<'a> Frame<'a> {
+impl Frame {
     /// Appends the frame.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
@@ -144,22 +147,19 @@ impl<'a> Frame<'a> {
                 out.extend_from_slice(commitment);
             }
             Self::Gone => out.push(GONE),
-            Self::Chunk(head, bytes) => {
-                head.write(out);
-                out.extend_from_slice(bytes);
-            }
+            Self::Chunk(head) => head.write(out),
             Self::Ack(ack) => write_ack(ack, out),
         }
     }
 
     /// Reads a frame; `None` when it is not one.
-    pub(crate) fn read(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let mut r = Reader(bytes);
         let frame = match r.byte()? {
             HELLO => Self::Hello { commitment: r.array()? },
             HERE => Self::Here { session: r.word()?, reply: r.flag()?, commitment: r.array()? },
             GONE => Self::Gone,
-            CHUNK => return read_chunk(r),
+            CHUNK => Self::Chunk(read_chunk(&mut r)?),
             ACK => Self::Ack(read_ack(&mut r)?),
             _ => return None,
         };
@@ -167,7 +167,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-fn read_chunk(mut r: Reader<'_>) -> Option<Frame<'_>> {
+fn read_chunk(r: &mut Reader<'_>) -> Option<ChunkHead> {
     let (id, total, offset) = (r.word()?, r.word()?, r.word()?);
     let content = match r.byte()? {
         0 => Content::Bytes,
@@ -180,11 +180,7 @@ fn read_chunk(mut r: Reader<'_>) -> Option<Frame<'_>> {
     for _ in 0..count {
         addressees.push(Addressee { tag: r.word()?, session: r.word()?, after: r.word()? });
     }
-    let end = offset.checked_add(u64::try_from(r.0.len()).ok()?)?;
-    if end > total || (content != Content::Bytes && !r.0.is_empty()) {
-        return None;
-    }
-    Some(Frame::Chunk(ChunkHead { id, total, offset, content, addressees }, r.0))
+    Some(ChunkHead { id, total, offset, content, addressees })
 }
 
 fn write_ack(ack: &Ack, out: &mut Vec<u8>) {
@@ -268,18 +264,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn chunk() -> impl Strategy<Value = (ChunkHead, Vec<u8>)> {
+    fn chunk() -> impl Strategy<Value = ChunkHead> {
         let addressee = any::<(u64, u64, u64)>().prop_map(|(tag, session, after)| Addressee { tag, session, after });
-        (
-            any::<u64>(),
-            0_u64..1 << 40,
-            prop::collection::vec(addressee, 0..5),
-            prop::collection::vec(any::<u8>(), 0..50),
-        )
-            .prop_map(|(id, offset, addressees, bytes)| {
-                let total = offset + bytes.len() as u64;
-                (ChunkHead { id, total, offset, content: Content::Bytes, addressees }, bytes)
-            })
+        (any::<[u64; 3]>(), prop::collection::vec(addressee, 0..5)).prop_map(|([id, total, offset], addressees)| {
+            ChunkHead { id, total, offset, content: Content::Bytes, addressees }
+        })
     }
 
     fn ack() -> impl Strategy<Value = Ack> {
@@ -300,7 +289,7 @@ mod tests {
         )
     }
 
-    fn round_trips(frame: &Frame<'_>) {
+    fn round_trips(frame: &Frame) {
         let mut out = Vec::new();
         frame.write(&mut out);
         assert_eq!(Frame::read(&out).as_ref(), Some(frame));
@@ -308,11 +297,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_survive_the_way((head, bytes) in chunk(), ack in ack(), session: u64, commitment: [u8; 32]) {
+        fn frames_survive_the_way(head in chunk(), ack in ack(), session: u64, commitment: [u8; 32]) {
             let mut out = Vec::new();
             head.write(&mut out);
             prop_assert_eq!(out.len(), ChunkHead::size(head.addressees.len()));
-            round_trips(&Frame::Chunk(head, &bytes));
+            round_trips(&Frame::Chunk(head));
             round_trips(&Frame::Ack(ack));
             round_trips(&Frame::Hello { commitment });
             round_trips(&Frame::Here { session, reply: true, commitment });

@@ -25,6 +25,12 @@ impl RangeSet {
         self.len().saturating_sub(before)
     }
 
+    /// Whether any offset of `start..end` is in it.
+    pub(crate) fn overlaps(&self, start: u64, end: u64) -> bool {
+        let first = self.ranges.partition_point(|&(_, e)| e <= start);
+        start < end && self.ranges.get(first).is_some_and(|&(s, _)| s < end)
+    }
+
     /// How many offsets are in it.
     pub(crate) fn len(&self) -> u64 {
         self.ranges.iter().map(|&(s, e)| e - s).sum()
@@ -64,6 +70,7 @@ mod tests {
             let mut model = std::collections::BTreeSet::new();
             for (start, len) in parts {
                 let before = model.len();
+                prop_assert_eq!(ranges.overlaps(start, start + len), (start..start + len).any(|at| model.contains(&at)));
                 model.extend(start..start + len);
                 prop_assert_eq!(ranges.insert(start, start + len), (model.len() - before) as u64);
                 prop_assert_eq!(ranges.len(), model.len() as u64);

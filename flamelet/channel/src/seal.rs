@@ -1,21 +1,34 @@
-//! Sealing of frames: nobody without the group's key reads, makes or changes one.
+//! Sealing of frames: nobody outside the group reads one, and nobody but its sender makes or changes one.
 //!
-//! A sealed frame is a clear header (`version:u8 incarnation:u32 session:u64 counter:u64 salt:8 bytes`, little-endian)
-//! and the XChaCha20-Poly1305 ciphertext with its tag. The nonce is session, counter and salt: the counter never repeats
-//! within a session, sessions differ by start time and random salt. Header and topic are the associated data, so a frame
-//! cannot be moved to another topic, end, group, channel or job.
+//! A packet is a clear header, a sealed head (the frame) and, behind chunks, a sealed body that is opened straight into
+//! the message's buffer. Both parts are AES-256-GCM with the packet's counter as the nonce and header and topic as associated data, so
+//! nothing can be moved to another topic, end, group, channel or job. What goes to one end is sealed under the key
+//! of the pair. A broadcast is sealed under the group's key, which does not tell who of the group made it; so it carries
+//! a proof for each receiver: a MAC under the key of the pair over a BLAKE3 digest of all of it.
 
+use std::sync::Arc;
+
+use blake3::Hash;
 use bytes::Bytes;
-use chacha20poly1305::aead::{AeadInOut as _, KeyInit as _};
-use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
+use flame_model::EndId;
+use ring::aead::{Aad, LessSafeKey, Nonce, Tag};
+use subtle::ConstantTimeEq as _;
 
 use crate::error::ChannelError;
+use crate::keys::{Key, life_key, proof, proof_key};
 
-/// Bytes of the clear header.
-pub(crate) const HEADER: usize = 1 + 4 + 8 + 8 + 8;
-/// Bytes of the authentication tag.
+/// Bytes of the clear header: version, life, counter, salt, length of the head.
+pub(crate) const HEADER: usize = 1 + 4 + 8 + 8 + 8 + 4;
+/// Bytes of an authentication tag.
 pub(crate) const TAG: usize = 16;
-const VERSION: u8 = 1;
+/// Bytes that each receiver's proof takes in a broadcast.
+pub(crate) const PROOF: usize = 8 + 16;
+/// Bytes around the frame and the body of a broadcast with `proofs`, or of a packet to one end.
+pub(crate) const fn overhead(proofs: usize) -> usize {
+    HEADER + 2 + proofs * PROOF + TAG + TAG
+}
+const VERSION: u8 = 2;
+const HEAD_LEN: usize = HEADER - 4;
 
 /// One life of one end: attempts first, then the start of the session within an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,193 +37,410 @@ pub(crate) struct Life {
     pub(crate) session: u64,
 }
 
-/// Seals this end's frames and opens those of others.
+/// First eight bytes of an id; names an end within a roster.
+pub(crate) fn short(id: &EndId) -> u64 {
+    id.as_str().get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
+}
+
+/// Seals this end's frames and opens those of others. Others go by their position.
 pub(crate) struct Sealer {
-    cipher: XChaCha20Poly1305,
+    me: u64,
     life: Life,
     salt: [u8; 8],
     counter: u64,
+    group: Key,
+    sending: LessSafeKey,
+    pairs: Vec<Pair>,
 }
 
-/// An opened frame.
-pub(crate) struct Opened {
+struct Pair {
+    end: EndId,
+    short: u64,
+    key: Key,
+    sending: LessSafeKey,
+    /// Proves our broadcasts to it.
+    ours: Key,
+    /// Proves its broadcasts to us.
+    theirs: Key,
+    /// What it last sealed under the pair's key, and under the group's.
+    receiving: [Option<Receiving>; 2],
+}
+
+struct Receiving {
+    life: Life,
+    salt: [u8; 8],
+    key: Arc<LessSafeKey>,
+}
+
+/// What a packet turns out to be.
+pub(crate) enum Opening<'a> {
+    /// Not of this group, sender and topic, or damaged.
+    Forged,
+    /// A broadcast that holds no proof for this end.
+    ForOthers,
+    Opened(Opened<'a>),
+}
+
+/// An opened frame of a proven sender.
+pub(crate) struct Opened<'a> {
     pub(crate) life: Life,
     pub(crate) counter: u64,
-    /// The frame is at `HEADER..`.
-    bytes: Vec<u8>,
+    head: Vec<u8>,
+    start: usize,
+    pub(crate) body: SealedBody<'a>,
 }
 
-impl Opened {
-    pub(crate) fn plain(&self) -> &[u8] {
-        self.bytes.get(HEADER..).unwrap_or_default()
+impl Opened<'_> {
+    /// The frame.
+    pub(crate) fn frame(&self) -> &[u8] {
+        self.head.get(self.start..).unwrap_or_default()
+    }
+}
+
+/// The bytes of a chunk, still sealed.
+pub(crate) struct SealedBody<'a> {
+    key: Arc<LessSafeKey>,
+    counter: u64,
+    associated: Vec<u8>,
+    sealed: &'a [u8],
+}
+
+impl SealedBody<'_> {
+    /// Bytes that it opens to.
+    pub(crate) fn len(&self) -> usize {
+        self.sealed.len().saturating_sub(TAG)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Opens it into `out`, which has its length. What `out` holds after a failure is worth nothing.
+    pub(crate) fn open_into(&self, out: &mut [u8]) -> bool {
+        let Some((text, tag)) = self.sealed.split_last_chunk::<TAG>() else { return out.is_empty() };
+        if text.len() != out.len() {
+            return false;
+        }
+        out.copy_from_slice(text);
+        let nonce = nonce(self.counter, Part::Body);
+        self.key.open_in_place_separate_tag(nonce, Aad::from(&self.associated), Tag::from(*tag), out, 0..).is_ok()
     }
 }
 
 impl Sealer {
-    pub(crate) fn new(key: &[u8; 32], life: Life) -> Result<Self, ChannelError> {
+    /// `others` are the ends that this one talks to, with the keys of the pairs, by position.
+    pub(crate) fn new(
+        me: &EndId,
+        life: Life,
+        group: Key,
+        others: impl IntoIterator<Item = (EndId, Key)>,
+    ) -> Result<Self, ChannelError> {
         let mut salt = [0; 8];
         getrandom::fill(&mut salt)
             .map_err(|error| ChannelError::Internal(format!("the system gives no random bytes: {error}")))?;
-        Ok(Self { cipher: XChaCha20Poly1305::new(key.into()), life, salt, counter: 0 })
+        let sending = |key: &Key| {
+            life_key(key, me, life, salt).ok_or_else(|| ChannelError::Internal("AES-256-GCM refuses a key".into()))
+        };
+        let pair = |(end, key): (EndId, Key)| {
+            Ok(Pair {
+                short: short(&end),
+                sending: sending(&key)?,
+                ours: proof_key(&key, me),
+                theirs: proof_key(&key, &end),
+                receiving: [None, None],
+                end,
+                key,
+            })
+        };
+        let pairs = others.into_iter().map(pair).collect::<Result<_, ChannelError>>()?;
+        Ok(Self { me: short(me), life, salt, counter: 0, sending: sending(&group)?, group, pairs })
     }
 
-    /// Seals what `write` appends, for `topic`. `room` is a guess of its length.
-    pub(crate) fn seal(
+    /// Seals a frame and a body of `len` bytes, which `body` appends, for the end at `to` alone.
+    pub(crate) fn seal_to(
         &mut self,
         topic: &str,
-        room: usize,
-        write: impl FnOnce(&mut Vec<u8>),
+        to: usize,
+        frame: impl FnOnce(&mut Vec<u8>),
+        len: usize,
+        body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Bytes, ChannelError> {
+        let mut out = self.begin(len + 256);
+        frame(&mut out);
+        let pair = self.pairs.get(to).ok_or_else(|| ChannelError::Internal("no key for an end".into()))?;
+        let mut draft = Draft::new(out, topic, self.counter)?;
+        draft.body(&pair.sending, len, body)?;
+        draft.finish(&pair.sending)
+    }
+
+    /// Seals a frame and a body of `len` bytes, which `body` appends, for the group, proven to the ends at `to`.
+    pub(crate) fn seal_all(
+        &mut self,
+        topic: &str,
+        to: &[usize],
+        frame: impl FnOnce(&mut Vec<u8>),
+        len: usize,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Bytes, ChannelError> {
+        let table = 2 + to.len() * PROOF;
+        let mut out = self.begin(len + table + 256);
+        out.resize(HEADER + table, 0);
+        frame(&mut out);
+        let mut draft = Draft::new(out, topic, self.counter)?;
+        draft.body(&self.sending, len, body)?;
+        let digest = draft.digest(HEADER + table);
+        let proofs = to.iter().filter_map(|&to| self.pairs.get(to));
+        let mut written = u16::try_from(to.len()).map_err(|_| too_large())?.to_le_bytes().to_vec();
+        for pair in proofs {
+            written.extend_from_slice(&pair.short.to_le_bytes());
+            written.extend_from_slice(&proof(&pair.ours, &digest));
+        }
+        draft.put(HEADER, &written);
+        draft.finish(&self.sending)
+    }
+
+    /// A header for the next packet; the head's length is filled in later.
+    fn begin(&mut self, room: usize) -> Vec<u8> {
         self.counter += 1;
-        let mut out = Vec::with_capacity(HEADER + room + TAG);
+        let mut out = Vec::with_capacity(HEADER + room + TAG + TAG);
         out.push(VERSION);
         out.extend_from_slice(&self.life.incarnation.to_le_bytes());
         out.extend_from_slice(&self.life.session.to_le_bytes());
         out.extend_from_slice(&self.counter.to_le_bytes());
         out.extend_from_slice(&self.salt);
-        write(&mut out);
-        let (header, body) = out.split_at_mut(HEADER);
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&nonce(header), &associated(header, topic), body.into())
-            .map_err(|_| ChannelError::Internal("a frame was too large to seal".into()))?;
-        out.extend_from_slice(&tag);
-        Ok(out.into())
+        out.extend_from_slice(&[0; 4]);
+        out
     }
 
-    /// Opens a packet that came on `topic`; `None` when it is not a frame of this group, sender and topic.
-    pub(crate) fn open(&self, topic: &str, packet: &[u8]) -> Option<Opened> {
-        if packet.len() < HEADER + TAG || packet.first() != Some(&VERSION) {
+    /// Opens what came from the end at `from` on `topic`.
+    pub(crate) fn open<'a>(&mut self, topic: &str, from: usize, to_all: bool, packet: &'a [u8]) -> Opening<'a> {
+        self.try_open(topic, from, to_all, packet).unwrap_or(Opening::Forged)
+    }
+
+    fn try_open<'a>(&mut self, topic: &str, from: usize, to_all: bool, packet: &'a [u8]) -> Option<Opening<'a>> {
+        let (header, rest) = packet.split_first_chunk::<HEADER>()?;
+        let Header { life, counter, salt, head_len } = Header::read(header)?;
+        let head_end = usize::try_from(head_len).ok()?.checked_add(TAG)?;
+        let (sealed, body) = rest.split_at_checked(head_end)?;
+        if !body.is_empty() && body.len() <= TAG {
             return None;
         }
-        let (sealed, tag) = packet.split_at(packet.len() - TAG);
-        let tag = Tag::try_from(tag).ok()?;
-        let mut bytes = sealed.to_vec();
-        let (header, body) = bytes.split_at_mut(HEADER);
-        self.cipher.decrypt_inout_detached(&nonce(header), &associated(header, topic), body.into(), &tag).ok()?;
-        let word = |at: usize| bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
-        let incarnation = u32::from_le_bytes(bytes.get(1..5)?.try_into().ok()?);
-        let life = Life { incarnation, session: word(5)? };
-        Some(Opened { life, counter: word(13)?, bytes })
+        let pair = self.pairs.get_mut(from)?;
+        let base = if to_all { &self.group } else { &pair.key };
+        let slot = pair.receiving.get_mut(usize::from(to_all))?;
+        let known = slot.as_ref().filter(|known| known.life == life && known.salt == salt);
+        let (key, fresh) = match known {
+            Some(known) => (Arc::clone(&known.key), false),
+            None => (Arc::new(life_key(base, &pair.end, life, salt)?), true),
+        };
+        let associated = associated(header, topic);
+        let mut head = sealed.to_vec();
+        key.open_in_place(nonce(counter, Part::Head), Aad::from(&associated), &mut head).ok()?;
+        head.truncate(head.len() - TAG);
+        if fresh {
+            // Only what opens may take the place of the key in use.
+            *slot = Some(Receiving { life, salt, key: Arc::clone(&key) });
+        }
+        let mut start = 0;
+        if to_all {
+            let count = usize::from(u16::from_le_bytes(*head.first_chunk()?));
+            start = 2 + count * PROOF;
+            let table = head.get(2..start)?;
+            let mine = |entry: &&[u8]| entry.starts_with(&self.me.to_le_bytes());
+            let Some(mine) = table.chunks_exact(PROOF).find(mine) else { return Some(Opening::ForOthers) };
+            let digest = digest(&associated, head.get(start..)?, body);
+            if !bool::from(proof(&pair.theirs, &digest).as_slice().ct_eq(mine.get(8..)?)) {
+                return None;
+            }
+        }
+        let body = SealedBody { key, counter, associated, sealed: body };
+        Some(Opening::Opened(Opened { life, counter, head, start, body }))
     }
 }
 
-fn nonce(header: &[u8]) -> XNonce {
-    let mut nonce = XNonce::default();
-    for (to, from) in nonce.iter_mut().zip(header.iter().skip(5)) {
-        *to = *from;
+/// A packet that is being made.
+struct Draft {
+    out: Vec<u8>,
+    head_end: usize,
+    counter: u64,
+    associated: Vec<u8>,
+}
+
+impl Draft {
+    /// `out` holds the header and the head in clear.
+    fn new(mut out: Vec<u8>, topic: &str, counter: u64) -> Result<Self, ChannelError> {
+        let head_end = out.len();
+        let len = u32::try_from(head_end - HEADER).map_err(|_| too_large())?;
+        if let Some(field) = out.get_mut(HEAD_LEN..HEADER) {
+            field.copy_from_slice(&len.to_le_bytes());
+        }
+        let associated = associated(out.get(..HEADER).unwrap_or_default(), topic);
+        out.resize(head_end + TAG, 0);
+        Ok(Self { out, head_end, counter, associated })
     }
-    nonce
+
+    fn body(&mut self, key: &LessSafeKey, len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), ChannelError> {
+        if len == 0 {
+            return Ok(());
+        }
+        let start = self.out.len();
+        write(&mut self.out);
+        let body = self.out.get_mut(start..).unwrap_or_default();
+        let tag = key.seal_in_place_separate_tag(nonce(self.counter, Part::Body), Aad::from(&self.associated), body);
+        self.out.extend_from_slice(tag.map_err(|_| too_large())?.as_ref());
+        Ok(())
+    }
+
+    /// The digest of all that a receiver gets: header, topic, frame (which begins at `frame`) and sealed body.
+    fn digest(&self, frame: usize) -> Hash {
+        let part = |range| self.out.get(range).unwrap_or_default();
+        digest(&self.associated, part(frame..self.head_end), part(self.head_end + TAG..self.out.len()))
+    }
+
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.out.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    fn finish(mut self, key: &LessSafeKey) -> Result<Bytes, ChannelError> {
+        let head = self.out.get_mut(HEADER..self.head_end).unwrap_or_default();
+        let tag = key.seal_in_place_separate_tag(nonce(self.counter, Part::Head), Aad::from(&self.associated), head);
+        let tag = tag.map_err(|_| too_large())?;
+        self.put(self.head_end, tag.as_ref());
+        Ok(self.out.into())
+    }
+}
+
+struct Header {
+    life: Life,
+    counter: u64,
+    salt: [u8; 8],
+    head_len: u32,
+}
+
+impl Header {
+    fn read(header: &[u8; HEADER]) -> Option<Self> {
+        let (version, rest) = header.split_first()?;
+        let (incarnation, rest) = rest.split_first_chunk()?;
+        let (session, rest) = rest.split_first_chunk()?;
+        let (counter, rest) = rest.split_first_chunk()?;
+        let (salt, rest) = rest.split_first_chunk()?;
+        let life = Life { incarnation: u32::from_le_bytes(*incarnation), session: u64::from_le_bytes(*session) };
+        let head_len = u32::from_le_bytes(*rest.first_chunk()?);
+        let header = Self { life, counter: u64::from_le_bytes(*counter), salt: *salt, head_len };
+        (*version == VERSION).then_some(header)
+    }
+}
+
+/// Both parts of a packet share its counter and differ by this.
+#[derive(Clone, Copy)]
+enum Part {
+    Head,
+    Body,
+}
+
+/// Unique under a key: a key belongs to one sender and life, and the counter grows with every packet of it.
+fn nonce(counter: u64, part: Part) -> Nonce {
+    let mut nonce = [0; 12];
+    for (to, from) in nonce.iter_mut().zip(counter.to_le_bytes()) {
+        *to = from;
+    }
+    nonce[11] = part as u8;
+    Nonce::assume_unique_for_key(nonce)
 }
 
 fn associated(header: &[u8], topic: &str) -> Vec<u8> {
     [header, topic.as_bytes()].concat()
 }
 
-/// Which counters of a session were seen: everything more than the window behind the highest counts as seen.
-#[derive(Debug, Clone)]
-pub(crate) struct ReplayWindow {
-    highest: u64,
-    bits: Vec<u64>,
+fn digest(associated: &[u8], frame: &[u8], body: &[u8]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    for part in [associated, frame, body] {
+        hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize()
 }
 
-impl Default for ReplayWindow {
-    fn default() -> Self {
-        Self { highest: 0, bits: vec![0; Self::WORDS] }
-    }
-}
-
-impl ReplayWindow {
-    const WORDS: usize = 64;
-    /// How far behind the highest a counter may lag.
-    const SPAN: u64 = 64 * Self::WORDS as u64;
-
-    /// Whether `counter` comes for the first time; remembers it.
-    pub(crate) fn admit(&mut self, counter: u64) -> bool {
-        if counter > self.highest {
-            if counter - self.highest >= Self::SPAN {
-                self.bits.fill(0);
-            } else {
-                for skipped in self.highest + 1..counter {
-                    self.set(skipped, false);
-                }
-            }
-            self.highest = counter;
-            self.set(counter, true);
-            return true;
-        }
-        if self.highest - counter >= Self::SPAN || self.get(counter) {
-            return false;
-        }
-        self.set(counter, true);
-        true
-    }
-
-    fn place(counter: u64) -> (usize, u64) {
-        let bit = counter % Self::SPAN;
-        (usize::try_from(bit / 64).unwrap_or_default(), 1 << (bit % 64))
-    }
-
-    fn get(&self, counter: u64) -> bool {
-        let (word, mask) = Self::place(counter);
-        self.bits.get(word).is_some_and(|bits| bits & mask != 0)
-    }
-
-    fn set(&mut self, counter: u64, seen: bool) {
-        let (word, mask) = Self::place(counter);
-        if let Some(bits) = self.bits.get_mut(word) {
-            *bits = if seen { *bits | mask } else { *bits & !mask };
-        }
-    }
+fn too_large() -> ChannelError {
+    ChannelError::Internal("a frame was too large to seal".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    fn sealer(key: u8) -> Sealer {
-        Sealer::new(&[key; 32], Life { incarnation: 2, session: 77 }).unwrap()
+    fn id(n: u8) -> EndId {
+        EndId::new(&format!("{n:02x}{:038x}", 0)).unwrap()
+    }
+
+    /// An end that holds the group's key and one key for each of `others`.
+    fn sealer(me: u8, others: &[(u8, u8)]) -> Sealer {
+        let others = others.iter().map(|&(other, key)| (id(other), [key; 32]));
+        Sealer::new(&id(me), Life { incarnation: 2, session: 77 }, [9; 32], others).unwrap()
+    }
+
+    fn opened(opening: Opening<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+        let Opening::Opened(opened) = opening else { return None };
+        assert_eq!(opened.life, Life { incarnation: 2, session: 77 });
+        let mut body = vec![0; opened.body.len()];
+        opened.body.open_into(&mut body).then(|| (opened.frame().to_vec(), body))
     }
 
     #[test]
-    fn a_frame_opens_on_its_topic_under_its_key_and_nowhere_else() {
-        let mut ours = sealer(1);
-        let packet = ours.seal("a/b", 5, |out| out.extend_from_slice(b"hello")).unwrap();
-        let opened = ours.open("a/b", &packet).unwrap();
-        assert_eq!(opened.plain(), b"hello");
-        assert_eq!((opened.life, opened.counter), (Life { incarnation: 2, session: 77 }, 1));
-        assert!(ours.open("a/c", &packet).is_none());
-        assert!(sealer(2).open("a/b", &packet).is_none());
+    fn a_packet_opens_at_its_addressee_on_its_topic_and_nowhere_else() {
+        let mut a = sealer(1, &[(2, 12), (3, 13)]);
+        let mut b = sealer(2, &[(1, 12), (3, 23)]);
+        let mut c = sealer(3, &[(1, 13), (2, 23)]);
+        let hello = |out: &mut Vec<u8>| out.extend_from_slice(b"hello");
+        let packet = a.seal_to("a/b", 0, hello, 4, |out| out.extend_from_slice(b"body")).unwrap();
+        assert_eq!(opened(b.open("a/b", 0, false, &packet)), Some((b"hello".to_vec(), b"body".to_vec())));
+        assert!(opened(b.open("a/c", 0, false, &packet)).is_none(), "another topic");
+        assert!(opened(b.open("a/b", 1, false, &packet)).is_none(), "another sender");
+        assert!(opened(b.open("a/b", 0, true, &packet)).is_none(), "as a broadcast");
+        assert!(opened(c.open("a/b", 0, false, &packet)).is_none(), "another end");
         for at in 0..packet.len() {
             let mut bent = packet.to_vec();
             bent[at] ^= 1;
-            assert!(ours.open("a/b", &bent).is_none(), "byte {at}");
-            assert!(ours.open("a/b", &packet[..at]).is_none(), "cut at {at}");
+            assert!(opened(b.open("a/b", 0, false, &bent)).is_none(), "byte {at}");
+            assert!(
+                opened(b.open("a/b", 0, false, &packet[..at])).is_none_or(|(_, body)| body.is_empty()),
+                "cut at {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_broadcast_opens_at_all_that_it_is_proven_to_and_no_member_can_make_it_for_another() {
+        let mut a = sealer(1, &[(2, 12), (3, 13), (4, 14)]);
+        let mut b = sealer(2, &[(1, 12), (3, 23)]);
+        let mut c = sealer(3, &[(1, 13), (2, 23)]);
+        let mut d = sealer(4, &[(1, 14)]);
+        let packet = a.seal_all("all/a", &[0, 1], |out| out.push(7), 3, |out| out.extend_from_slice(&[5; 3])).unwrap();
+        for other in [&mut b, &mut c] {
+            assert_eq!(opened(other.open("all/a", 0, true, &packet)), Some((vec![7], vec![5; 3])));
+        }
+        assert!(matches!(d.open("all/a", 0, true, &packet), Opening::ForOthers));
+        // b knows the group's key and speaks as a: without the key of a and c there is no proof for c.
+        let mut other_member = sealer(1, &[(3, 12)]);
+        let forged =
+            other_member.seal_all("all/a", &[0], |out| out.push(7), 3, |out| out.extend_from_slice(&[6; 3])).unwrap();
+        assert!(matches!(c.open("all/a", 0, true, &forged), Opening::Forged));
+        for at in 0..packet.len() {
+            let mut bent = packet.to_vec();
+            bent[at] ^= 1;
+            assert!(opened(b.open("all/a", 0, true, &bent)).is_none(), "byte {at}");
         }
     }
 
     #[test]
     fn the_same_text_is_never_sealed_alike_twice() {
-        let mut ours = sealer(1);
-        let one = ours.seal("t", 1, |out| out.push(1)).unwrap();
-        let two = ours.seal("t", 1, |out| out.push(1)).unwrap();
-        assert_ne!(one, two);
-        assert_ne!(one[5..HEADER], two[5..HEADER]);
-    }
-
-    proptest! {
-        #[test]
-        fn a_counter_is_admitted_once(counters in prop::collection::vec(1_u64..9000, 0..300)) {
-            let mut window = ReplayWindow::default();
-            let mut seen = std::collections::HashSet::new();
-            let mut highest = 0;
-            for counter in counters {
-                let lagging = highest >= counter + ReplayWindow::SPAN;
-                prop_assert_eq!(window.admit(counter), !lagging && !seen.contains(&counter));
-                if !lagging { seen.insert(counter); }
-                highest = highest.max(counter);
-            }
-        }
+        let mut ours = sealer(1, &[(2, 12)]);
+        let one = ours.seal_to("t", 0, |out| out.push(1), 0, |_| {}).unwrap();
+        let two = ours.seal_to("t", 0, |out| out.push(1), 0, |_| {}).unwrap();
+        assert_ne!(one[HEADER..], two[HEADER..]);
+        let mut again = sealer(1, &[(2, 12)]);
+        assert_ne!(again.seal_to("t", 0, |out| out.push(1), 0, |_| {}).unwrap()[HEADER..], one[HEADER..]);
     }
 }

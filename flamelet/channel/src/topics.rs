@@ -1,7 +1,8 @@
 //! The one place that builds and reads topics.
 //!
-//! `flame/<job>/<channel>/<group>/all/<from>`, `flame/<job>/<channel>/<group>/to/<to>/<from>` and, for wills,
-//! `flame/<job>/gone/<end>`. Names from a schema may hold anything (groups such as `default/us` do): what means
+//! `flame/<job>/<channel>/<group>/all/<role>/<from>`, `flame/<job>/<channel>/<group>/to/<to>/<from>` and, for wills,
+//! `flame/<job>/gone/<end>`. The role in the first lets a broker spare an end what its own role broadcasts, its own
+//! broadcasts above all. Names from a schema may hold anything (groups such as `default/us` do): what means
 //! something to MQTT is percent-encoded.
 
 use flame_model::EndId;
@@ -43,9 +44,9 @@ impl Topics {
         Self { job, base }
     }
 
-    /// Where `from` publishes to everybody.
-    pub fn all(&self, from: &EndId) -> String {
-        format!("{}/all/{from}", self.base)
+    /// Where `from`, of `role`, publishes to everybody.
+    pub fn all(&self, role: &str, from: &EndId) -> String {
+        format!("{}/all/{}/{from}", self.base, escape(role))
     }
 
     /// Where `from` publishes to `to` alone.
@@ -53,9 +54,10 @@ impl Topics {
         format!("{}/to/{to}/{from}", self.base)
     }
 
-    /// What an end subscribes to.
-    pub fn filters(&self, me: &EndId) -> Vec<String> {
-        vec![format!("{}/all/+", self.base), format!("{}/to/{me}/+", self.base), format!("flame/{}/gone/+", self.job)]
+    /// What an end subscribes to that listens to `roles`.
+    pub fn filters<'a>(&self, me: &EndId, roles: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+        let broadcasts = roles.into_iter().map(|role| format!("{}/all/{}/+", self.base, escape(role)));
+        broadcasts.chain([format!("{}/to/{me}/+", self.base), format!("flame/{}/gone/+", self.job)]).collect()
     }
 
     /// Reads a topic of this channel and group; `None` for any other.
@@ -63,7 +65,7 @@ impl Topics {
         if let Some(rest) = topic.strip_prefix(&self.base).and_then(|rest| rest.strip_prefix('/')) {
             let mut parts = rest.split('/');
             let route = match (parts.next()?, parts.next()?) {
-                ("all", from) => Route::All { from: EndId::new(from).ok()? },
+                ("all", _role) => Route::All { from: EndId::new(parts.next()?).ok()? },
                 ("to", to) => Route::To { to: EndId::new(to).ok()?, from: EndId::new(parts.next()?).ok()? },
                 _ => return None,
             };
@@ -116,8 +118,8 @@ mod tests {
     #[test]
     fn topics_are_read_back_and_belong_to_one_group_only() {
         let topics = Topics::new("job", "param", "default/us");
-        let all = topics.all(&end(1));
-        assert_eq!(all, format!("flame/job/param/default%2fus/all/{}", end(1)));
+        let all = topics.all("t", &end(1));
+        assert_eq!(all, format!("flame/job/param/default%2fus/all/t/{}", end(1)));
         assert_eq!(topics.parse(&all), Some(Route::All { from: end(1) }));
         assert_eq!(topics.parse(&topics.to(&end(2), &end(1))), Some(Route::To { to: end(2), from: end(1) }));
         assert_eq!(topics.parse(&gone("job", &end(3))), Some(Route::Gone { from: end(3) }));
@@ -128,12 +130,13 @@ mod tests {
     #[test]
     fn filters_match_their_topics_and_no_others() {
         let topics = Topics::new("j", "c", "g");
-        let filters = topics.filters(&end(2));
+        let filters = topics.filters(&end(2), ["t"]);
         let any = |topic: &str| filters.iter().any(|filter| matches(filter, topic));
-        assert!(any(&topics.all(&end(1))));
+        assert!(any(&topics.all("t", &end(1))));
         assert!(any(&topics.to(&end(2), &end(1))));
         assert!(any(&gone("j", &end(1))));
+        assert!(!any(&topics.all("u", &end(1))));
         assert!(!any(&topics.to(&end(3), &end(1))));
-        assert!(!any(&Topics::new("j", "c", "h").all(&end(1))));
+        assert!(!any(&Topics::new("j", "c", "h").all("t", &end(1))));
     }
 }

@@ -71,7 +71,9 @@ async fn groups_and_keys_keep_apart(net: &Net) {
     assert_eq!(hub.await_ends(1, Duration::from_millis(300)).await.unwrap_err(), ChannelError::Timeout);
     drop(other);
 
-    let wrong_key = flame_channel::ChannelConfig { key: [9; 32], incarnation: 7, ..config(&job, 1, 2) };
+    let right = config(&job, 1, 2);
+    let keys = flame_channel::ChannelKeys::of_secret(&[9; 32], &right.me, &right.roster);
+    let wrong_key = flame_channel::ChannelConfig { keys, incarnation: 7, ..right };
     let stranger = join_with(net, wrong_key, 1).await;
     stranger.broadcast(text("forged", 1)).await.unwrap();
     assert_eq!(hub.await_ends(1, Duration::from_millis(300)).await.unwrap_err(), ChannelError::Timeout);

@@ -1,9 +1,10 @@
 //! The grant: what an agent needs to run its task, under an attempt of its own.
 
-use flame_api::{AgentId, ChannelGrant, CodeRef, JobId, Problem, RosterEntry, TaskGrant, Timestamp};
+use flame_api::{AgentId, ChannelGrant, CodeRef, JobId, Problem, RosterEntry, SecretKey, TaskGrant, Timestamp};
 
 use super::lifecycle::Course;
 use super::{Controller, unknown_job};
+use crate::crypto;
 use crate::failure::{internal, not_found, store as store_failed};
 use crate::store::records::{AgentRecord, PlanRecord, TaskChannel, TaskRecord, channel_key};
 use crate::store::{Tree, get_record};
@@ -18,7 +19,7 @@ impl Controller {
             let task = course.task(record.position).ok_or_else(|| unknown_job(&record.job))?;
             let mut channels = Vec::with_capacity(task.channels.len());
             for channel in &task.channels {
-                channels.push(self.channel(course, &plan, channel)?);
+                channels.push(self.channel(course, &plan, &task.agent, channel)?);
             }
             Ok(TaskGrant {
                 job: course.job.job.id.clone(),
@@ -53,15 +54,22 @@ impl Controller {
         plan.ok_or_else(|| unknown_job(job))
     }
 
-    fn channel(&self, course: &Course, plan: &PlanRecord, channel: &TaskChannel) -> Result<ChannelGrant, Problem> {
-        let key = plan.keys.get(&channel_key(&channel.name, &channel.group)).cloned();
-        let key = key.ok_or_else(|| internal(&format!("no key for channel {} {}", channel.name, channel.group)))?;
+    fn channel(
+        &self,
+        course: &Course,
+        plan: &PlanRecord,
+        me: &AgentId,
+        channel: &TaskChannel,
+    ) -> Result<ChannelGrant, Problem> {
+        let secret = plan.keys.get(&channel_key(&channel.name, &channel.group));
+        let secret =
+            secret.ok_or_else(|| internal(&format!("no key for channel {} {}", channel.name, channel.group)))?;
         Ok(ChannelGrant {
             name: channel.name.clone(),
             group: channel.group.clone(),
             func_tags: channel.func_tags.clone(),
-            roster: roster(course, channel),
-            key,
+            roster: roster(course, channel, me, secret),
+            key: crypto::group_key(secret),
             broker: self.around.broker.clone(),
             min_participants: plan.min_participants,
             join_timeout: plan.join_timeout,
@@ -70,12 +78,18 @@ impl Controller {
 }
 
 /// Everybody expected in the channel's group, in expansion order: that is by role, then index.
-fn roster(course: &Course, channel: &TaskChannel) -> Vec<RosterEntry> {
+fn roster(course: &Course, channel: &TaskChannel, me: &AgentId, secret: &SecretKey) -> Vec<RosterEntry> {
     let members = course
         .tasks
         .iter()
         .filter(|task| task.channels.iter().any(|other| other.name == channel.name && other.group == channel.group));
-    members.map(|task| RosterEntry { end: task.agent.clone(), role: task.role.clone(), index: task.index }).collect()
+    let entry = |task: &TaskRecord| RosterEntry {
+        end: task.agent.clone(),
+        role: task.role.clone(),
+        index: task.index,
+        key: crypto::pair_key(secret, me, &task.agent),
+    };
+    members.map(entry).collect()
 }
 
 fn component(plan: &PlanRecord, task: &TaskRecord) -> Result<CodeRef, Problem> {

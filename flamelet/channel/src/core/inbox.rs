@@ -11,7 +11,7 @@ use flame_model::{EndId, Message, SharedBuffer, SharedBufferMut, wire};
 use super::{Core, Now, Outgoing};
 use crate::frame::{ACK_LIST, Ack, ChunkHead, Content, Progress};
 use crate::ranges::RangeSet;
-use crate::seal::Life;
+use crate::seal::{Life, SealedBody};
 
 /// How long an acknowledgement may wait for company.
 const ACK_DELAY: Duration = Duration::from_millis(20);
@@ -53,6 +53,21 @@ struct Begun {
     after: u64,
 }
 
+impl Begun {
+    /// Opens a chunk into its place; whether it was whole. What is there already is not touched.
+    fn write(&mut self, offset: u64, body: &SealedBody<'_>) -> bool {
+        let len = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        let Some(end) = offset.checked_add(len) else { return false };
+        if self.have.overlaps(offset, end) {
+            let mut bytes = vec![0; body.len()];
+            return body.open_into(&mut bytes) && self.buffer.write_at(offset, &bytes).is_ok();
+        }
+        let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
+        let place = range.and_then(|(start, end)| self.buffer.as_mut_bytes().get_mut(start..end));
+        place.is_some_and(|place| body.open_into(place))
+    }
+}
+
 struct Ready {
     after: u64,
     total: u64,
@@ -91,7 +106,21 @@ impl Inbox {
 }
 
 impl Core {
-    pub(super) fn on_chunk(&mut self, now: Now, index: usize, head: &ChunkHead, bytes: &[u8], beside: Option<Message>) {
+    pub(super) fn on_chunk(
+        &mut self,
+        now: Now,
+        index: usize,
+        head: &ChunkHead,
+        body: &SealedBody<'_>,
+        beside: Option<Message>,
+    ) {
+        let len = u64::try_from(body.len()).unwrap_or(u64::MAX);
+        if head.offset.checked_add(len).is_none_or(|end| end > head.total)
+            || (head.content != Content::Bytes && !body.is_empty())
+        {
+            self.stats.dropped_forged += 1;
+            return;
+        }
         let mine = |to: &&crate::frame::Addressee| to.tag == self.my_tag && to.session == self.life.session;
         let Some(&to) = head.addressees.iter().find(mine) else { return };
         self.prove(now, index);
@@ -117,7 +146,7 @@ impl Core {
                 self.stats.refused += 1;
                 self.set_aside(index, head.id, to.after);
             }
-            Content::Bytes => self.on_bytes(now, index, head, to.after, bytes),
+            Content::Bytes => self.on_bytes(now, index, head, to.after, body),
             Content::Beside => {
                 let Some(message) = beside else { return };
                 if self.make_room(now, index, head.id, to.after, head.total) {
@@ -129,7 +158,7 @@ impl Core {
         self.deliver(now, index);
     }
 
-    fn on_bytes(&mut self, now: Now, index: usize, head: &ChunkHead, after: u64, bytes: &[u8]) {
+    fn on_bytes(&mut self, now: Now, index: usize, head: &ChunkHead, after: u64, body: &SealedBody<'_>) {
         let begun = self.peers.get(index).is_some_and(|peer| peer.inbox.begun.contains_key(&head.id));
         if !begun {
             if !self.make_room(now, index, head.id, after, head.total) {
@@ -149,11 +178,11 @@ impl Core {
         let step = self.limits.window_bytes / 4;
         let Some(inbox) = self.peers.get_mut(index).map(|peer| &mut peer.inbox) else { return };
         let Some(begun) = inbox.begun.get_mut(&head.id) else { return };
-        if begun.total != head.total || begun.buffer.write_at(head.offset, bytes).is_err() {
+        let highest = begun.have.highest();
+        let len = u64::try_from(body.len()).unwrap_or_default();
+        if begun.total != head.total || !begun.write(head.offset, body) {
             return;
         }
-        let highest = begun.have.highest();
-        let len = u64::try_from(bytes.len()).unwrap_or_default();
         let new = begun.have.insert(head.offset, head.offset + len);
         begun.after = after;
         let whole = begun.have.len() == begun.total;
@@ -350,7 +379,7 @@ impl Core {
         if ack.resume {
             inbox.starved = false;
         }
-        self.seal_ack(index, &ack)
+        self.seal_ack(index, ack)
     }
 
     /// Bytes that each sender may have on their way: the window, shared when many send at once.

@@ -12,16 +12,16 @@ mod schedule;
 mod simulation;
 mod target;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flame_model::{EndId, Message};
 
-use crate::config::{ChannelConfig, ChannelLimits, Peer};
+use crate::config::{ChannelConfig, ChannelLimits, Peer, talks_to};
 use crate::error::ChannelError;
-use crate::frame::{Ack, ChunkHead, Commitment, Frame};
-use crate::seal::{HEADER, Life, Sealer, TAG};
+use crate::frame::{ADDRESSEE, Ack, ChunkHead, Commitment, Frame};
+use crate::seal::{Life, Opening, PROOF, Sealer, overhead, short};
 use crate::topics::{Route, Topics};
 
 pub(crate) use inbox::Inbound;
@@ -81,6 +81,7 @@ pub(crate) struct ReceiptState {
 #[expect(clippy::struct_excessive_bools, reason = "facts that hold or not, each by itself; not phases")]
 pub(crate) struct Core {
     pub(super) me: EndId,
+    pub(super) role: String,
     pub(super) life: Life,
     pub(super) commitment: Commitment,
     pub(super) limits: ChannelLimits,
@@ -105,7 +106,7 @@ pub(crate) struct Core {
     pub(super) answers_until: Now,
     pub(super) max_payload: usize,
     pub(super) beside: bool,
-    pub(super) last_broadcast: Now,
+    last_hello: Now,
     pub(super) inbox_bytes: u64,
     pub(super) inbox_messages: usize,
     pub(super) arrivals: u64,
@@ -126,21 +127,36 @@ impl Core {
         let me = config.roster.iter().find(|peer| peer.id == config.me).ok_or_else(|| {
             ChannelError::InvalidArgument(format!("channel {}: {} is not in its own roster", config.name, config.me))
         })?;
-        let self_loop = config.roster.iter().all(|peer| peer.role == me.role);
+        let talks_to: HashSet<&EndId> = talks_to(me, &config.roster).map(|peer| &peer.id).collect();
         let mut peers = Vec::new();
         let mut others = Vec::new();
         let mut by_id = HashMap::new();
-        let mut tags = std::collections::HashSet::from([tag(&config.me)]);
-        for peer in config.roster.iter().filter(|peer| peer.id != config.me) {
-            if !tags.insert(tag(&peer.id)) {
+        let mut tags = HashSet::from([short(&config.me)]);
+        let mut pairs = Vec::new();
+        let mut own = None;
+        if config.keys.pairs.len() != config.roster.len() {
+            return Err(ChannelError::InvalidArgument(format!(
+                "channel {}: {} keys of pairs for a roster of {}; one each is needed",
+                config.name,
+                config.keys.pairs.len(),
+                config.roster.len()
+            )));
+        }
+        for (peer, key) in config.roster.iter().zip(&config.keys.pairs) {
+            if peer.id == config.me {
+                own = Some(*key);
+                continue;
+            }
+            if !tags.insert(short(&peer.id)) {
                 return Err(ChannelError::InvalidArgument(format!(
                     "channel {}: {} is twice in the roster, or two ids begin with the same 16 digits",
                     config.name, peer.id
                 )));
             }
-            if self_loop || peer.role != me.role {
+            if talks_to.contains(&peer.id) {
                 by_id.insert(peer.id.clone(), peers.len());
                 peers.push(PeerState::new(peer.clone(), &config.limits));
+                pairs.push((peer.id.clone(), *key));
             } else {
                 others.push(peer.id.clone());
             }
@@ -149,14 +165,17 @@ impl Core {
             return Err(ChannelError::InvalidArgument("chunk_bytes and window_bytes must be above 0".into()));
         }
         let life = Life { incarnation: config.incarnation, session };
+        // This end's own key comes last: by it an older attempt of it hears of a newer one.
+        pairs.extend(own.map(|key| (config.me.clone(), key)));
         Ok(Self {
             me: config.me.clone(),
             life,
             commitment,
             limits: config.limits.clone(),
             topics: Topics::new(&config.job, &config.name, &config.group),
-            sealer: Sealer::new(&config.key, life)?,
-            my_tag: tag(&config.me),
+            sealer: Sealer::new(&config.me, life, config.keys.group, pairs)?,
+            role: me.role.clone(),
+            my_tag: short(&config.me),
             peers,
             by_id,
             others,
@@ -171,7 +190,7 @@ impl Core {
             answers_until: Now::ZERO,
             max_payload: config.limits.chunk_bytes + 4096,
             beside,
-            last_broadcast: Now::ZERO,
+            last_hello: Now::ZERO,
             inbox_bytes: 0,
             inbox_messages: 0,
             arrivals: 0,
@@ -240,25 +259,32 @@ impl Core {
 
     /// Takes in a packet.
     pub(crate) fn on_packet(&mut self, now: Now, topic: &str, payload: &[u8], beside: Option<Message>) {
-        let from = match self.topics.parse(topic) {
+        let (from, to_all) = match self.topics.parse(topic) {
             Some(Route::Gone { from }) => return self.on_will(&from, payload),
-            Some(Route::All { from }) => from,
-            Some(Route::To { to, from }) if to == self.me => from,
+            Some(Route::All { from }) => (from, true),
+            Some(Route::To { to, from }) if to == self.me => (from, false),
             _ => return,
         };
         if from == self.me {
-            return self.on_own(topic, payload);
+            if !to_all {
+                self.on_own(topic, payload);
+            }
+            return;
         }
         let Some(&index) = self.by_id.get(&from) else { return };
-        let Some(opened) = self.sealer.open(topic, payload) else {
-            self.stats.dropped_forged += 1;
-            return;
+        let opened = match self.sealer.open(topic, index, to_all, payload) {
+            Opening::Opened(opened) => opened,
+            Opening::ForOthers => return,
+            Opening::Forged => {
+                self.stats.dropped_forged += 1;
+                return;
+            }
         };
         if !self.admit(index, opened.life, opened.counter) {
             self.stats.dropped_replayed += 1;
             return;
         }
-        let Some(frame) = Frame::read(opened.plain()) else {
+        let Some(frame) = Frame::read(opened.frame()) else {
             self.stats.dropped_forged += 1;
             return;
         };
@@ -272,7 +298,7 @@ impl Core {
             Frame::Hello { commitment } => self.on_hello(now, index, commitment),
             Frame::Here { session, reply, commitment } => self.on_here(now, index, session, reply, commitment),
             Frame::Gone => self.on_gone(index),
-            Frame::Chunk(head, bytes) => self.on_chunk(now, index, &head, bytes, beside),
+            Frame::Chunk(head) => self.on_chunk(now, index, &head, &opened.body, beside),
             Frame::Ack(ack) => self.on_ack(now, index, &ack),
         }
     }
@@ -282,7 +308,7 @@ impl Core {
         if !self.link_up || self.left || self.fenced {
             return;
         }
-        if now >= self.last_broadcast + self.limits.heartbeat {
+        if now >= self.last_hello + self.limits.heartbeat {
             self.say_hello(now);
         }
         if now >= self.answers_until && self.answers_until > Now::ZERO {
@@ -298,7 +324,7 @@ impl Core {
         if !self.link_up || self.left || self.fenced {
             return None;
         }
-        let beat = self.last_broadcast + self.limits.heartbeat;
+        let beat = self.last_hello + self.limits.heartbeat;
         let wakes = self.peers.iter().zip(self.loads()).filter_map(|(peer, load)| self.peer_wake(now, peer, load));
         let answers = Some(self.answers_until).filter(|at| *at > Now::ZERO);
         wakes.chain([beat]).chain(answers).min()
@@ -329,8 +355,7 @@ impl Core {
         self.changed = true;
         self.control.clear();
         self.control.extend(acks);
-        let topic = self.topics.all(&self.me);
-        self.push_control(topic, &Frame::Gone);
+        self.say_to_all(&Frame::Gone);
     }
 
     /// Whether a goodbye still waits to be published.
@@ -343,13 +368,35 @@ impl Core {
     }
 
     fn say_hello(&mut self, now: Now) {
-        self.last_broadcast = now;
-        let topic = self.topics.all(&self.me);
-        self.push_control(topic, &Frame::Hello { commitment: self.commitment });
+        self.last_hello = now;
+        let hello = Frame::Hello { commitment: self.commitment };
+        self.say_to_all(&hello);
+        // An older attempt of this end hears of it there.
+        let own = self.topics.to(&self.me, &self.me);
+        let sealed = self.sealer.seal_to(&own, self.peers.len(), |out| hello.write(out), 0, |_| {});
+        self.push_control(own, sealed);
     }
 
-    pub(super) fn push_control(&mut self, topic: String, frame: &Frame<'_>) {
-        match self.sealer.seal(&topic, 256, |out| frame.write(out)) {
+    /// Queues a control frame for everybody that this end talks to: in one packet, unless their proofs need more.
+    fn say_to_all(&mut self, frame: &Frame) {
+        let topic = self.topics.all(&self.role, &self.me);
+        let everybody: Vec<usize> = (0..self.peers.len()).collect();
+        let most = (self.max_payload.saturating_sub(overhead(0) + 64) / PROOF).clamp(1, usize::from(u16::MAX));
+        for some in everybody.chunks(most) {
+            let sealed = self.sealer.seal_all(&topic, some, |out| frame.write(out), 0, |_| {});
+            self.push_control(topic.clone(), sealed);
+        }
+    }
+
+    /// Queues a control frame for one end.
+    pub(super) fn say_to(&mut self, index: usize, frame: &Frame) {
+        if let Some(sealed) = self.seal_to(index, frame) {
+            self.push_control(sealed.0, Ok(sealed.1));
+        }
+    }
+
+    fn push_control(&mut self, topic: String, sealed: Result<Bytes, ChannelError>) {
+        match sealed {
             Ok(payload) => {
                 if self.control.len() >= MAX_CONTROL {
                     self.control.pop_front();
@@ -360,22 +407,34 @@ impl Core {
         }
     }
 
-    pub(super) fn seal_ack(&mut self, index: usize, ack: &Ack) -> Option<Outgoing> {
+    fn seal_to(&mut self, index: usize, frame: &Frame) -> Option<(String, Bytes)> {
         let topic = self.topics.to(&self.peers.get(index)?.peer.id, &self.me);
-        let frame = Frame::Ack(ack.clone());
-        let payload = self.sealer.seal(&topic, 256, |out| frame.write(out)).ok()?;
+        let sealed = self.sealer.seal_to(&topic, index, |out| frame.write(out), 0, |_| {});
+        let sealed = sealed.inspect_err(|error| tracing::error!(%error, "a control frame was not sealed")).ok()?;
+        Some((topic, sealed))
+    }
+
+    pub(super) fn seal_ack(&mut self, index: usize, ack: Ack) -> Option<Outgoing> {
+        let (topic, payload) = self.seal_to(index, &Frame::Ack(ack))?;
         Some(Outgoing { topic, payload, beside: None })
+    }
+
+    /// Ends that one chunk may address: their table may take a quarter of a packet.
+    pub(super) fn most_addressees(&self) -> usize {
+        let table = self.max_payload / 4;
+        (table / (PROOF + ADDRESSEE)).clamp(1, usize::from(u16::MAX))
     }
 
     /// Bytes of a message that fit a packet for `addressees` ends.
     pub(super) fn chunk_limit(&self, addressees: usize) -> usize {
-        let overhead = HEADER + TAG + ChunkHead::size(addressees);
+        let addressees = addressees.min(self.most_addressees());
+        let overhead = overhead(addressees) + ChunkHead::size(addressees);
         self.limits.chunk_bytes.min(self.max_payload.saturating_sub(overhead)).max(64)
     }
 
     /// A packet that claims to be this end's own: an echo, or a newer life of it.
     fn on_own(&mut self, topic: &str, payload: &[u8]) {
-        let Some(opened) = self.sealer.open(topic, payload) else { return };
+        let Opening::Opened(opened) = self.sealer.open(topic, self.peers.len(), false, payload) else { return };
         if opened.life > self.life && !self.fenced {
             tracing::warn!(end = %self.me, "a newer attempt of this end has joined; this one stops");
             self.fenced = true;
@@ -387,9 +446,4 @@ impl Core {
     pub(crate) fn presence(&self) -> impl Iterator<Item = (&Peer, bool)> {
         self.peers.iter().map(|state| (&state.peer, state.present))
     }
-}
-
-/// First eight bytes of an id; names an end within a roster.
-fn tag(id: &EndId) -> u64 {
-    id.as_str().get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or_default()
 }

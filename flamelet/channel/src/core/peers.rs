@@ -11,7 +11,8 @@ use super::target::Load;
 use super::{Core, Now};
 use crate::config::{ChannelLimits, Peer};
 use crate::frame::{Commitment, Frame, commit};
-use crate::seal::{Life, ReplayWindow};
+use crate::replay::ReplayWindow;
+use crate::seal::{Life, short};
 
 /// What this end knows of another.
 #[expect(clippy::struct_excessive_bools, reason = "facts that hold or not, each by itself; not phases")]
@@ -49,7 +50,7 @@ const ASK_AGAIN: Now = Now::from_millis(500);
 impl PeerState {
     pub(super) fn new(peer: Peer, limits: &ChannelLimits) -> Self {
         Self {
-            tag: super::tag(&peer.id),
+            tag: short(&peer.id),
             peer,
             life: None,
             replay: ReplayWindow::default(),
@@ -140,9 +141,8 @@ impl Core {
     fn answer(&mut self, index: usize, reply: bool) {
         let Some(peer) = self.peers.get(index) else { return };
         let Some(life) = peer.life else { return };
-        let topic = self.topics.to(&peer.peer.id, &self.me);
         let frame = Frame::Here { session: life.session, reply, commitment: self.commitment };
-        self.push_control(topic, &frame);
+        self.say_to(index, &frame);
     }
 
     pub(super) fn on_here(&mut self, now: Now, index: usize, session: u64, reply: bool, commitment: Commitment) {

@@ -17,12 +17,13 @@ impl Core {
     /// The next chunk that may go.
     pub(super) fn next_chunk(&mut self, now: Now) -> Option<Outgoing> {
         let (id, at, ends) = self.choose(now)?;
-        self.send_chunk(now, id, at, &ends)
+        self.send_chunk(id, at, &ends)
     }
 
     /// Picks message, chunk and the ends that get it together: oldest message first, each end one message after another.
     fn choose(&mut self, now: Now) -> Option<(u64, usize, Vec<usize>)> {
         let loads = self.loads();
+        let most_addressees = self.most_addressees();
         let mut busy: Vec<bool> = self.peers.iter().map(|peer| !peer.present).collect();
         for (&id, message) in &mut self.outbox {
             let mut waiting: Vec<(usize, usize)> = Vec::new();
@@ -53,6 +54,7 @@ impl Core {
                     return Some((id, at, vec![end]));
                 }
                 if !go.is_empty() && hold.into_iter().all(lagging) {
+                    let go = go.into_iter().take(most_addressees).collect();
                     return Some((id, at, go));
                 }
             }
@@ -65,7 +67,7 @@ impl Core {
         None
     }
 
-    fn send_chunk(&mut self, now: Now, id: u64, at: usize, ends: &[usize]) -> Option<Outgoing> {
+    fn send_chunk(&mut self, id: u64, at: usize, ends: &[usize]) -> Option<Outgoing> {
         let addressees: Vec<Addressee> = ends.iter().filter_map(|&end| self.addressee(id, end)).collect();
         let message = self.outbox.get_mut(&id)?;
         let (offset, len) = message.span(at);
@@ -91,22 +93,18 @@ impl Core {
             content,
             addressees,
         };
-        let topic = if let [end] = ends {
-            self.topics.to(&self.peers.get(*end)?.peer.id, &self.me)
-        } else {
-            self.last_broadcast = now;
-            self.topics.all(&self.me)
-        };
         let size = if content == Content::Bytes { usize::try_from(len).ok()? } else { 0 };
         let encoded = &message.encoded;
-        let sealed = self.sealer.seal(&topic, ChunkHead::size(head.addressees.len()) + size, |out| {
-            head.write(out);
-            let start = out.len();
-            out.resize(start + size, 0);
-            if let Some(room) = out.get_mut(start..) {
-                encoded.copy_range(offset, room);
-            }
-        });
+        let write = |out: &mut Vec<u8>| encoded.append_range(offset, size, out);
+        let (topic, sealed) = if let [end] = ends {
+            let topic = self.topics.to(&self.peers.get(*end)?.peer.id, &self.me);
+            let sealed = self.sealer.seal_to(&topic, *end, |out| head.write(out), size, write);
+            (topic, sealed)
+        } else {
+            let topic = self.topics.all(&self.role, &self.me);
+            let sealed = self.sealer.seal_all(&topic, ends, |out| head.write(out), size, write);
+            (topic, sealed)
+        };
         let beside = if content == Content::Beside { message.beside.clone() } else { None };
         for &end in ends {
             if let Some(peer) = self.peers.get_mut(end) {

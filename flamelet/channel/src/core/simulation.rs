@@ -8,6 +8,7 @@ use bytes::Bytes;
 use flame_model::{EndId, Message};
 
 use super::{Core, Now, Outgoing};
+use crate::ChannelKeys;
 use crate::config::{ChannelConfig, ChannelLimits, Peer};
 use crate::topics::Route;
 
@@ -53,14 +54,15 @@ fn id(n: usize) -> EndId {
 
 fn config(me: usize, count: usize, limits: &ChannelLimits) -> ChannelConfig {
     let role = |n: usize| if n == 0 { "aggregator" } else { "trainer" }.to_owned();
+    let roster: Vec<Peer> = (0..count).map(|n| Peer { id: id(n), role: role(n), index: 0 }).collect();
     ChannelConfig {
         job: "job".into(),
         name: "param".into(),
         group: "default".into(),
         me: id(me),
         incarnation: 1,
-        roster: (0..count).map(|n| Peer { id: id(n), role: role(n), index: 0 }).collect(),
-        key: [7; 32],
+        keys: ChannelKeys::of_secret(&[7; 32], &id(me), &roster),
+        roster,
         limits: limits.clone(),
     }
 }
@@ -441,7 +443,11 @@ fn a_replayed_life_brings_nobody_back_and_a_lower_attempt_is_fenced() {
 fn a_message_of_a_stranger_is_dropped() {
     let mut world = World::new(1, 2, &small());
     world.run(Duration::from_secs(1));
-    let stranger = ChannelConfig { key: [8; 32], incarnation: 5, ..world.configs[1].clone() };
+    let stranger = ChannelConfig {
+        keys: ChannelKeys::of_secret(&[8; 32], &id(1), &world.configs[1].roster),
+        incarnation: 5,
+        ..world.configs[1].clone()
+    };
     let mut stranger = Core::new(&stranger, 9, [0; 32], false).unwrap();
     stranger.on_link_up(world.now, 4096);
     while let Some(packet) = stranger.poll_transmit(world.now) {

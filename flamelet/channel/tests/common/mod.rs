@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::{MqttSettings, MqttTransport};
-use flame_channel::{Channel, ChannelConfig, ChannelLimits, Peer, Transport};
+use flame_channel::{Channel, ChannelConfig, ChannelKeys, ChannelLimits, Peer, Transport};
 use flame_model::{EndId, Message, Model, Tensor};
 
 /// Longer than anything takes; a test that reaches it has failed.
@@ -65,14 +65,15 @@ pub async fn connect(url: &str, job: &str, n: u32) -> MqttTransport {
 /// End `n` of `count`: end 0 is the aggregator, the others are trainers.
 pub fn config(job: &str, n: u32, count: u32) -> ChannelConfig {
     let role = |n: u32| if n == 0 { "aggregator" } else { "trainer" }.to_owned();
+    let roster: Vec<Peer> = (0..count).map(|n| Peer { id: id(n), role: role(n), index: n.saturating_sub(1) }).collect();
     ChannelConfig {
         job: job.into(),
         name: "param-channel".into(),
         group: "default/us".into(),
         me: id(n),
         incarnation: 1,
-        roster: (0..count).map(|n| Peer { id: id(n), role: role(n), index: n.saturating_sub(1) }).collect(),
-        key: [3; 32],
+        keys: ChannelKeys::of_secret(&[3; 32], &id(n), &roster),
+        roster,
         limits: ChannelLimits::default(),
     }
 }

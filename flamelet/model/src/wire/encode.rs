@@ -84,6 +84,23 @@ impl Encoded {
         copied
     }
 
+    /// Appends `len` bytes from `offset` on, to cut chunks without making the whole; fewer only at the message's end.
+    pub fn append_range(&self, offset: u64, len: usize, out: &mut Vec<u8>) {
+        let first = self.starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        let mut skip = offset.saturating_sub(self.starts.get(first).copied().unwrap_or(0));
+        let mut left = len;
+        for segment in self.segments.iter().skip(first) {
+            let source = usize::try_from(skip).ok().and_then(|skip| segment.as_bytes().get(skip..)).unwrap_or_default();
+            skip = 0;
+            let source = source.get(..left).unwrap_or(source);
+            out.extend_from_slice(source);
+            left -= source.len();
+            if left == 0 {
+                break;
+            }
+        }
+    }
+
     /// SHA-256 of the whole message.
     pub fn sha256(&self) -> [u8; 32] {
         let mut hasher = Sha256::new();

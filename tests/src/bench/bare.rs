@@ -1,0 +1,136 @@
+//! The yardstick: rumqttc and nothing else. QoS 1, chunks of 256 KiB, no sealing, no order, no repair; what it
+//! receives it counts and drops. Two connections an end, one to publish and one to receive, as Flame's own: on a single one TCP's delayed
+//! acknowledgements would hold small messages back.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rumqttc::NetworkOptions;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use tokio::sync::mpsc;
+
+use super::peer::{Order, PeerArgs, obey};
+
+const CHUNK: usize = 256 * 1024;
+/// After so long without the others' word that all has come, the broker has lost something.
+const LOST: Duration = Duration::from_secs(20);
+
+fn connect(args: &PeerArgs, suffix: &str) -> (AsyncClient, mpsc::Receiver<Bytes>) {
+    let rest = args.broker.strip_prefix("mqtt://").expect("an mqtt URL");
+    let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
+    let (host, port) = place.rsplit_once(':').expect("a port");
+    let mut options =
+        MqttOptions::new(format!("{}-{}-{suffix}", args.job, args.me), host, port.parse().expect("a port"));
+    if let Some((user, password)) = login.and_then(|login| login.split_once(':')) {
+        options.set_credentials(user, password);
+    }
+    options.set_max_packet_size(Some(4 << 20)).set_outgoing_inflight_upper_limit(100).set_clean_start(true);
+    let (client, mut events) = AsyncClient::new(options, 16);
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    events.options.set_network_options(network);
+    let (arrived, arrivals) = mpsc::channel(1024);
+    tokio::spawn(async move {
+        loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::Publish(publish))) => {
+                    let _ = arrived.send(publish.payload).await;
+                }
+                Ok(Event::Incoming(Packet::SubAck(_))) => {
+                    let _ = arrived.send(Bytes::from_static(b"subscribed")).await;
+                }
+                Ok(_) => {}
+                Err(error) => panic!("the bare client's connection broke: {error}"),
+            }
+        }
+    });
+    (client, arrivals)
+}
+
+struct Bare {
+    job: String,
+    client: AsyncClient,
+    arrivals: mpsc::Receiver<Bytes>,
+    others: u32,
+}
+
+impl Bare {
+    async fn publish(&self, topic: &str, payload: Bytes) {
+        let topic = format!("bare/{}/{topic}", self.job);
+        self.client.publish_bytes(topic, QoS::AtLeastOnce, false, payload).await.expect("the client runs");
+    }
+
+    /// Waits for one word of each of the others; infinite if it does not come.
+    async fn words(&mut self, begin: Instant) -> f64 {
+        for _ in 0..self.others {
+            if tokio::time::timeout(LOST, self.arrivals.recv()).await.is_err() {
+                return f64::INFINITY;
+            }
+        }
+        begin.elapsed().as_secs_f64()
+    }
+}
+
+pub(crate) async fn run(args: PeerArgs) {
+    let (client, _unused) = connect(&args, "out");
+    let (receiver, mut arrivals) = connect(&args, "in");
+    let topic = if args.me == 0 { format!("bare/{}/back", args.job) } else { format!("bare/{}/out", args.job) };
+    receiver.subscribe(topic, QoS::AtLeastOnce).await.expect("the client runs");
+    assert_eq!(arrivals.recv().await.as_deref(), Some(&b"subscribed"[..]));
+    let mut bare = Bare { job: args.job, client, arrivals, others: args.count - 1 };
+    if args.me > 0 {
+        println!("ready");
+        answer(&mut bare).await;
+        return;
+    }
+    obey(async |order| match order {
+        Order::Send(bytes) => {
+            let chunk = Bytes::from(vec![0; CHUNK.min(bytes)]);
+            let begin = Instant::now();
+            let count = bytes.div_ceil(CHUNK);
+            for at in 1..=count {
+                let mut payload = chunk.clone();
+                if at == count {
+                    payload = last(chunk.len());
+                }
+                bare.publish("out", payload).await;
+            }
+            vec![bare.words(begin).await]
+        }
+        Order::Small(count) => {
+            let begin = Instant::now();
+            for _ in 1..count {
+                bare.publish("out", Bytes::from_static(&[0; 64])).await;
+            }
+            bare.publish("out", last(64)).await;
+            vec![bare.words(begin).await]
+        }
+        Order::Trips(count) => {
+            let mut trips = Vec::new();
+            for _ in 0..count {
+                let begin = Instant::now();
+                bare.publish("out", last(64)).await;
+                trips.push(bare.words(begin).await);
+            }
+            trips
+        }
+    })
+    .await;
+}
+
+/// A chunk that asks for a word back.
+fn last(len: usize) -> Bytes {
+    let mut bytes = vec![0; len];
+    bytes[0] = 1;
+    bytes.into()
+}
+
+async fn answer(bare: &mut Bare) {
+    while let Some(payload) = bare.arrivals.recv().await {
+        if payload.first() == Some(&1) {
+            bare.publish("back", Bytes::from_static(&[1; 64])).await;
+        }
+    }
+}
