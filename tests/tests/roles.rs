@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use flame_channel::inproc::InprocHub;
-use flame_channel::{Channel, ChannelConfig, ChannelLimits, Peer, Transport};
+use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelLimits, Peer, Transport};
 use flame_model::{EndId, Form, Message, Metric, Model, Tensor, safetensors};
 use flame_sandbox::{
     ChannelSpec, Level, Limits, OptimizerSpec, Outcome, Sandbox, SandboxConfig, SinkError, TaskSink, TaskSpec,
@@ -95,6 +95,7 @@ impl Stage {
             incarnation: 1,
             roster: self.cast.iter().filter(|peer| link.1.contains(&peer.role.as_str())).cloned().collect(),
             key: [7; 32],
+            encoding: ChannelEncoding::default(),
             limits: ChannelLimits::default(),
         }
     }

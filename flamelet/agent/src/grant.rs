@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flame_api::{BrokerAccess, ChannelGrant, OptimizerChoice, TaskGrant, TaskResources};
+use flame_api::{BrokerAccess, ChannelGrant, MessageForm, OptimizerChoice, TaskGrant, TaskResources};
 use flame_channel::mqtt::MqttSettings;
-use flame_channel::{ChannelConfig, ChannelLimits, Peer, Transport};
-use flame_model::EndId;
+use flame_channel::{ChannelConfig, ChannelEncoding, ChannelLimits, Peer, Transport};
+use flame_model::wire::TensorEncoding;
+use flame_model::{EndId, Form};
 use flame_sandbox::OptionValue;
 use flame_sandbox::{ChannelSpec, Limits, OptimizerSpec, TaskSink, TaskSpec};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +85,7 @@ fn channel_spec(
             incarnation: grant.attempt,
             roster,
             key: *channel.key.expose(),
+            encoding: encoding(&channel.encoding),
             limits: ChannelLimits::default(),
         },
         func_tags: channel.func_tags.clone(),
@@ -91,6 +93,25 @@ fn channel_spec(
         join_timeout: Duration::from_secs(channel.join_timeout),
         transport: Arc::clone(transport),
     })
+}
+
+fn encoding(granted: &flame_api::ChannelEncoding) -> ChannelEncoding {
+    let form = |form: &MessageForm| match form {
+        MessageForm::State => Form::State,
+        MessageForm::Full => Form::Full,
+        MessageForm::Delta => Form::Delta,
+        MessageForm::PartialSum => Form::PartialSum,
+    };
+    ChannelEncoding {
+        tensors: match granted.tensors {
+            flame_api::TensorEncoding::Raw => TensorEncoding::Raw,
+            flame_api::TensorEncoding::F16 => TensorEncoding::F16,
+            flame_api::TensorEncoding::Bf16 => TensorEncoding::Bf16,
+            flame_api::TensorEncoding::Int8 => TensorEncoding::Int8,
+        },
+        forms: granted.forms.iter().map(form).collect(),
+        zstd: granted.zstd,
+    }
 }
 
 fn optimizer(choice: OptimizerChoice) -> Result<OptimizerSpec, GrantError> {

@@ -63,6 +63,7 @@ impl Controller {
             roster: roster(course, channel),
             key,
             broker: self.around.broker.clone(),
+            encoding: plan.encoding.clone(),
             min_participants: plan.min_participants,
             join_timeout: plan.join_timeout,
         })

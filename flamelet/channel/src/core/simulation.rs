@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use flame_model::{EndId, Message};
 
-use super::{Core, Now, Outgoing};
+use super::{Core, Now, Outbound, Outgoing};
 use crate::config::{ChannelConfig, ChannelLimits, Peer};
+use crate::encoding::ChannelEncoding;
 use crate::topics::Route;
 
 /// SplitMix64: small, seeded, good enough to choose faults.
@@ -47,11 +48,11 @@ struct World {
     uploads: Vec<u64>,
 }
 
-fn id(n: usize) -> EndId {
+pub(super) fn id(n: usize) -> EndId {
     EndId::new(&format!("{:08x}{:032x}", n + 1, n)).unwrap()
 }
 
-fn config(me: usize, count: usize, limits: &ChannelLimits) -> ChannelConfig {
+pub(super) fn config(me: usize, count: usize, limits: &ChannelLimits) -> ChannelConfig {
     let role = |n: usize| if n == 0 { "aggregator" } else { "trainer" }.to_owned();
     ChannelConfig {
         job: "job".into(),
@@ -61,6 +62,7 @@ fn config(me: usize, count: usize, limits: &ChannelLimits) -> ChannelConfig {
         incarnation: 1,
         roster: (0..count).map(|n| Peer { id: id(n), role: role(n), index: 0 }).collect(),
         key: [7; 32],
+        encoding: ChannelEncoding::default(),
         limits: limits.clone(),
     }
 }
@@ -167,12 +169,13 @@ impl World {
 
     fn queue(&mut self, from: usize, to: &[usize], message: &Message, broadcast: bool) -> Option<u64> {
         let targets: Vec<usize> = to.iter().map(|to| self.ends[from].index_of(&id(*to)).unwrap()).collect();
-        self.ends[from].queue(self.now, &targets, message, broadcast).unwrap()
+        let message = Outbound::new(message, self.configs[from].encoding.of(message.form), false).unwrap();
+        self.ends[from].queue(self.now, &targets, &message, broadcast).unwrap()
     }
 
     fn take(&mut self, end: usize, from: usize) -> Option<u64> {
         let index = self.ends[end].index_of(&id(from)).unwrap();
-        self.ends[end].take(self.now, &[index]).map(|(_, inbound)| number(&inbound.message))
+        self.ends[end].take(self.now, &[index]).map(|(_, inbound)| number(&inbound.arrived.unpack().unwrap()))
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::{MqttSettings, MqttTransport};
-use flame_channel::{Channel, ChannelConfig, ChannelLimits, Peer, Transport};
+use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelLimits, Peer, Transport};
 use flame_model::{EndId, Message, Model, Tensor};
 
 /// Longer than anything takes; a test that reaches it has failed.
@@ -73,6 +73,7 @@ pub fn config(job: &str, n: u32, count: u32) -> ChannelConfig {
         incarnation: 1,
         roster: (0..count).map(|n| Peer { id: id(n), role: role(n), index: n.saturating_sub(1) }).collect(),
         key: [3; 32],
+        encoding: ChannelEncoding::default(),
         limits: ChannelLimits::default(),
     }
 }
