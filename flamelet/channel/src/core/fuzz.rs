@@ -214,6 +214,21 @@ fn a_member_that_bends_its_frames_breaks_nothing_and_fills_no_memory() {
     println!("{lives} lives, {frames} frames read");
 }
 
+#[test]
+fn cancellations_that_wait_for_ever_do_not_pile_up() {
+    let mut victim = Victim::new();
+    let to = |core: &Core, after| vec![Addressee { tag: core.my_tag, session: core.life.session, after }];
+    let (_, peak) = peak(|| {
+        // One message that never becomes whole, and behind it cancelled ones without end, each waiting for the one before.
+        for id in 1..200_000 {
+            let content = if id == 1 { Content::Bytes } else { Content::Cancelled };
+            let head = ChunkHead { id, total: 9, offset: 0, content, addressees: to(&victim.core, id - 1) };
+            victim.core.on_chunk(victim.now, 0, &head, &[], None);
+        }
+    });
+    assert!(peak < 1 << 20, "{peak} bytes held");
+}
+
 /// An end to which another sends a few thousand frames, most of them bent.
 fn one_life(dice: &mut Dice) -> u64 {
     let mut victim = Victim::new();

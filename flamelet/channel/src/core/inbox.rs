@@ -17,6 +17,10 @@ use crate::seal::Life;
 /// How long an acknowledgement may wait for company.
 const ACK_DELAY: Duration = Duration::from_millis(20);
 
+/// Messages of one sender that are whole, cancelled or refused and wait for their predecessor. What is beyond is passed over;
+/// its sender repeats it.
+const MAX_READY: usize = 4096;
+
 /// A message that waits for the guest.
 #[derive(Debug)]
 pub(crate) struct Inbound {
@@ -235,8 +239,11 @@ impl Core {
     }
 
     fn put_ready(&mut self, index: usize, id: u64, ready: Ready) {
-        if let Some(peer) = self.peers.get_mut(index) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        if peer.inbox.ready.len() < MAX_READY {
             peer.inbox.ready.insert(id, ready);
+        } else if ready.what.is_some() {
+            self.release(ready.total);
         }
     }
 

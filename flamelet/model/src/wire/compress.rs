@@ -20,9 +20,10 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new(level: u8) -> Result<Self, WireError> {
+    /// For blocks of at most `len` bytes.
+    pub(super) fn new(level: u8, len: usize) -> Result<Self, WireError> {
         let compressor = Compressor::new(i32::from(level)).map_err(failed)?;
-        Ok(Self { compressor, room: vec![0; zstd_safe::compress_bound(BLOCK)] })
+        Ok(Self { compressor, room: vec![0; zstd_safe::compress_bound(len)] })
     }
 
     /// One frame.

@@ -198,8 +198,9 @@ impl<'a> Parts<'a> {
     fn compressed(&self, level: u8) -> Result<Option<Encoded>, WireError> {
         let mut encoded = self.begin(true);
         let most = encoded.total_len + wide(self.layout.len);
-        let mut packer = Packer::new(level)?;
-        let mut block = SharedBufferMut::with_len(BLOCK.min(self.layout.len)).map_err(no_memory)?;
+        let largest = BLOCK.min(self.layout.len);
+        let mut packer = Packer::new(level, largest)?;
+        let mut block = SharedBufferMut::with_len(largest).map_err(no_memory)?;
         for offset in (0..self.layout.len).step_by(BLOCK) {
             let len = BLOCK.min(self.layout.len - offset);
             let block = block.as_mut_bytes().get_mut(..len).unwrap_or_default();
