@@ -168,6 +168,18 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_encodes_as_the_grant_says() {
+        let granted = flame_api::ChannelEncoding {
+            tensors: flame_api::TensorEncoding::Int8,
+            forms: vec![MessageForm::Delta],
+            zstd: Some(5),
+        };
+        let expected = ChannelEncoding { tensors: TensorEncoding::Int8, forms: vec![Form::Delta], zstd: Some(5) };
+        assert_eq!(encoding(&granted), expected);
+        assert!(encoding(&flame_api::ChannelEncoding::default()).is_plain());
+    }
+
+    #[test]
     fn a_job_gets_what_it_asks_for_or_hears_the_difference() {
         let granted = Limits::default();
         let asked = TaskResources { memory: Some(1 << 20), ..TaskResources::default() };

@@ -42,6 +42,7 @@ fn there_and_back(message: &Message, encoding: Encoding) -> Message {
     let encoded = wire::encode_as(message, encoding).unwrap();
     let packed = wire::open(encoded.to_buffer().unwrap(), LIMIT).unwrap();
     assert_eq!((packed.wire_bytes(), packed.raw_bytes()), (encoded.total_len, encoded.raw_len));
+    assert_eq!(packed.kind(), message.kind);
     packed.unpack().unwrap()
 }
 
@@ -101,7 +102,9 @@ proptest! {
             prop_assert!(encoding.tensors.is_lossy());
             return Ok(());
         };
-        let mut arrived = wire::decode(encoded.to_buffer().unwrap(), LIMIT).unwrap();
+        let packed = wire::open(encoded.to_buffer().unwrap(), LIMIT).unwrap();
+        prop_assert_eq!(packed.kind(), &message.kind);
+        let mut arrived = packed.unpack().unwrap();
         for ((_, sent), (_, got)) in message.models.iter().zip(&mut arrived.models) {
             let exact = |tensor: &Tensor| !matches!(tensor.dtype(), Dtype::Float32 | Dtype::Float64);
             for (name, tensor) in sent.iter().filter(|(_, tensor)| !exact(tensor)) {

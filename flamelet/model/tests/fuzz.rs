@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use flame_model::wire::{self, Encoding, TensorEncoding};
 use flame_model::{Dtype, Message, Model, SharedBuffer, Tensor};
-use fuzzing::{Counting, Dice, mutate, peak, seed, until};
+use fuzzing::{Counting, Dice, held, mutate, peak, seed, until};
 use proptest::strategy::{Strategy as _, ValueTree as _};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
@@ -87,6 +87,9 @@ fn the_smallest_tensors_there_are_cost_no_more_either() {
         let whole = wire::encode(&message(model)).to_buffer().unwrap();
         let (_, peak) = peak(|| wire::decode(whole.clone(), u64::MAX).unwrap());
         assert!(peak <= PER_BYTE * whole.len(), "{} bytes made the decoder hold {peak}", whole.len());
+        let before = held();
+        let _waiting = wire::open(whole.clone(), u64::MAX).unwrap();
+        assert_eq!(held(), before, "a message that waits holds nothing but the bytes that came");
         println!("{} bytes: {peak} held, {} for each", whole.len(), peak / whole.len());
     }
 }

@@ -4,43 +4,26 @@ use bytes::Bytes;
 
 use super::compress::{BLOCK, Unpacker};
 use super::header::{Head, Reader, Spec};
-use super::{MAGIC, MAX_HEADER_BYTES, PREFIX, VERSION, WireError, limit, wide};
+use super::{MAGIC, MAX_HEADER_BYTES, PREFIX, VERSION, WireError, header, limit, wide};
 use crate::{Message, Model, ModelError, SharedBuffer, SharedBufferMut, Tensor};
 
-/// A message whose header has been read and found good, and whose payload stands as it came.
+/// A message whose header has been read and found good, and which otherwise stands as it came.
 ///
 /// What the unpacked message takes is known and was held against a limit; until [`Packed::unpack`] nothing of it is
-/// allocated. A queue of these takes what came over the wire, whatever it unpacks to.
+/// allocated, not even what the header lists. A queue of these takes what came over the wire and no more.
 #[derive(Debug)]
 pub struct Packed {
-    head: Head,
     buffer: SharedBuffer,
-    payload_at: usize,
     raw_bytes: u64,
 }
 
-/// Reads the header of a whole message. `limit` is the most that the message may have when it is unpacked.
+/// Reads the header of a whole message. `most` bytes may the message have when it is unpacked.
 pub fn open(buffer: SharedBuffer, most: u64) -> Result<Packed, WireError> {
     // Tensors are cast in place: a buffer that begins anywhere else is moved once.
     let buffer =
         if buffer.is_aligned() { buffer } else { SharedBuffer::copy_of(buffer.as_bytes()).map_err(no_memory)? };
-    let mut cursor = Cursor { bytes: buffer.as_bytes(), at: 0 };
-    let mut prefix = Reader::new(cursor.take(PREFIX, "the prefix")?);
-    let magic = prefix.array::<{ MAGIC.len() }>("the magic")?;
-    if magic != MAGIC {
-        return Err(WireError::BadMagic(magic.to_vec()));
-    }
-    let [version] = prefix.array("the version")?;
-    if version != VERSION {
-        return Err(WireError::UnknownVersion { found: version });
-    }
-    let header_len = u64::from_le_bytes(prefix.array("the header's length")?);
-    let header_len = usize::try_from(header_len).unwrap_or(usize::MAX);
-    limit("header bytes", header_len, MAX_HEADER_BYTES)?;
-    let head = Head::read(cursor.take(header_len, "the header")?)?;
-
-    let payload_at = cursor.at;
-    let needed = wide(payload_at).saturating_add(wide(head.layout.raw_len));
+    let (head, mut cursor) = read(buffer.as_bytes())?;
+    let needed = wide(cursor.at).saturating_add(wide(head.layout.raw_len));
     if needed > most {
         return Err(WireError::OverLimit { needed, limit: most });
     }
@@ -57,7 +40,26 @@ pub fn open(buffer: SharedBuffer, most: u64) -> Result<Packed, WireError> {
             return Err(WireError::Malformed(format!("{extra} bytes follow the last tensor")));
         }
     }
-    Ok(Packed { head, buffer, payload_at, raw_bytes: needed })
+    Ok(Packed { buffer, raw_bytes: needed })
+}
+
+/// Prefix and header; the cursor then stands at the payload.
+fn read(bytes: &[u8]) -> Result<(Head, Cursor<'_>), WireError> {
+    let mut cursor = Cursor { bytes, at: 0 };
+    let mut prefix = Reader::new(cursor.take(PREFIX, "the prefix")?);
+    let magic = prefix.array::<{ MAGIC.len() }>("the magic")?;
+    if magic != MAGIC {
+        return Err(WireError::BadMagic(magic.to_vec()));
+    }
+    let [version] = prefix.array("the version")?;
+    if version != VERSION {
+        return Err(WireError::UnknownVersion { found: version });
+    }
+    let header_len = u64::from_le_bytes(prefix.array("the header's length")?);
+    let header_len = usize::try_from(header_len).unwrap_or(usize::MAX);
+    limit("header bytes", header_len, MAX_HEADER_BYTES)?;
+    let head = Head::read(cursor.take(header_len, "the header")?)?;
+    Ok((head, cursor))
 }
 
 /// [`open`] and [`Packed::unpack`] at once.
@@ -68,7 +70,7 @@ pub fn decode(buffer: SharedBuffer, most: u64) -> Result<Message, WireError> {
 impl Packed {
     /// The message's kind.
     pub fn kind(&self) -> &str {
-        &self.head.message.kind
+        header::kind(self.buffer.as_bytes().get(PREFIX..).unwrap_or_default())
     }
 
     /// Bytes as they came.
@@ -85,7 +87,9 @@ impl Packed {
     /// buffer (which they keep alive) and nothing is copied. Otherwise all of them are views of one new buffer, and the
     /// old one is let go.
     pub fn unpack(self) -> Result<Message, WireError> {
-        let Self { head, buffer, payload_at, .. } = self;
+        let Self { buffer, .. } = self;
+        let (head, cursor) = read(buffer.as_bytes())?;
+        let payload_at = cursor.at;
         if !head.compressed && head.layout.is_raw() {
             return assemble(head, &buffer, payload_at);
         }

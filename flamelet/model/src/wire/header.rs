@@ -165,6 +165,13 @@ fn layout(body_len: u64, models: &[(String, Vec<Spec>)]) -> Result<Layout, WireE
     Ok(layout)
 }
 
+/// The kind that a header names, which [`Head::read`] has found good.
+pub(super) fn kind(header: &[u8]) -> &str {
+    let mut reader = Reader::new(header);
+    let found = reader.u8("the compression").and_then(|_| reader.bytes("the kind"));
+    found.ok().and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
 impl Spec {
     fn read(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         let name = reader.text("a tensor's name")?;
@@ -232,10 +239,13 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
-    fn text(&mut self, what: &'static str) -> Result<String, WireError> {
+    fn bytes(&mut self, what: &'static str) -> Result<&'a [u8], WireError> {
         let len = usize::try_from(self.u32(what)?).unwrap_or(usize::MAX);
-        let bytes = self.take(len, what)?;
-        match std::str::from_utf8(bytes) {
+        self.take(len, what)
+    }
+
+    fn text(&mut self, what: &'static str) -> Result<String, WireError> {
+        match std::str::from_utf8(self.bytes(what)?) {
             Ok(text) => Ok(text.to_owned()),
             Err(_) => Err(WireError::Malformed(format!("{what} is not UTF-8"))),
         }

@@ -58,6 +58,11 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Bytes that this thread has taken and not given back.
+pub(crate) fn held() -> usize {
+    HELD.get()
+}
+
 /// The most that this thread held more than before while `run` ran.
 pub(crate) fn peak<T>(run: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.get();
