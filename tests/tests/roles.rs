@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use flame_channel::inproc::InprocHub;
-use flame_channel::{Channel, ChannelConfig, ChannelKeys, ChannelLimits, Peer, Transport};
+use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer, Transport};
 use flame_model::{EndId, Form, Message, Metric, Model, Tensor, safetensors};
 use flame_sandbox::{
     ChannelSpec, Level, Limits, OptimizerSpec, Outcome, Sandbox, SandboxConfig, SinkError, TaskSink, TaskSpec,
@@ -96,6 +96,7 @@ impl Stage {
             incarnation: 1,
             keys: ChannelKeys::of_secret(&[7; 32], &me.id, &roster),
             roster,
+            encoding: ChannelEncoding::default(),
             limits: ChannelLimits::default(),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, JobId, Secret, SecretKey, TaskKind};
+use crate::{AgentId, ChannelEncoding, JobId, Secret, SecretKey, TaskKind};
 
 /// Answer to `POST /v1/agent/grant`: everything that a flamelet needs to run its task under one attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,9 @@ pub struct ChannelGrant {
     pub key: SecretKey,
     /// Where messages go.
     pub broker: BrokerAccess,
+    /// How they travel.
+    #[serde(default)]
+    pub encoding: ChannelEncoding,
     /// Ends that a round needs; absent: all of the other role's.
     pub min_participants: Option<u32>,
     /// Seconds to wait for ends that are away.

@@ -5,6 +5,7 @@
 
 mod agent;
 mod client;
+mod encoding;
 mod entity;
 mod ids;
 mod problem;
@@ -16,6 +17,7 @@ pub use agent::{
     RosterEntry, TaskGrant, TaskResources,
 };
 pub use client::{Client, ClientError};
+pub use encoding::{ChannelEncoding, MessageForm, TensorEncoding};
 pub use entity::{
     CodeRevision, CreateDesign, Created, Design, DesignDetail, Job, JobCreated, JobSnapshot, LogRecord, MetricRecord,
     ModelArtifact, SchemaRevision, Task, TaskCounts,

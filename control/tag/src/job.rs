@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::compression::Compression;
 use crate::document::Places;
 use crate::schema::Backend;
 
@@ -64,6 +65,9 @@ pub struct JobSpec {
     /// Completed tasks that a role needs for the job to be completed; absent: 1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub min_completed: BTreeMap<String, u32>,
+    /// How messages are made smaller on their way; absent: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
     /// What the tasks of a role ask of their hosts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, Resources>,

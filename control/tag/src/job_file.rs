@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::compression;
 use crate::document::{self, Places, Value};
 use crate::job::{BaseModel, Choice, DataSpec, JobSpec, Priority, Resources, RoleData, SystemData};
 use crate::names::{NAME_RULE, is_name};
@@ -12,7 +13,7 @@ use crate::schema::Backend;
 /// Gives the text of a file that a job file names, or says why it cannot be read.
 pub type Loader<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 26] = [
     "designId",
     "name",
     "schemaVersion",
@@ -36,6 +37,7 @@ const FIELDS: [&str; 25] = [
     "minParticipants",
     "joinTimeout",
     "minCompleted",
+    "compression",
     "resources",
     "deterministic",
 ];
@@ -106,6 +108,7 @@ fn read_plain(r: &mut Reader, object: &Object<'_>) -> JobSpec {
         min_participants: object.get("minParticipants").and_then(|at| r.integer(&at, 1)),
         join_timeout: object.get("joinTimeout").and_then(|at| r.integer(&at, 0)),
         min_completed: read_counts(r, object.get("minCompleted").as_ref(), "write {role: number}"),
+        compression: compression::read(r, object),
         resources: read_resources(r, object),
         deterministic: object.get("deterministic").and_then(|at| r.boolean(&at)).unwrap_or(false),
         places: Places::default(),

@@ -24,6 +24,7 @@
 //! ```
 
 mod check;
+mod compression;
 mod demand;
 mod document;
 mod dry_run;
@@ -36,6 +37,7 @@ mod problem;
 mod reader;
 mod schema;
 
+pub use compression::{Compression, MessageForm, TensorEncoding};
 pub use document::MAX_FILE_BYTES;
 pub use dry_run::dry_run;
 pub use expand::{ChannelPlan, DEFAULT_COMPUTE, DatasetInfo, Expansion, MAX_TASKS, TaskKind, TaskPlan, expand};

@@ -4,7 +4,7 @@
 mod common;
 
 use common::*;
-use flame_tag::{Backend, JobSpec, SystemData};
+use flame_tag::{Backend, Compression, JobSpec, MessageForm, SystemData, TensorEncoding};
 
 fn parse(text: &str) -> JobSpec {
     JobSpec::parse(text, "job.json", &no_file).unwrap()
@@ -84,6 +84,48 @@ fn the_canonical_form_reads_back_to_the_same_job() {
         assert_eq!(parse(&canonical), job, "{canonical}");
         assert_eq!(serde_json::from_str::<JobSpec>(&canonical).unwrap(), job);
     }
+}
+
+#[test]
+fn compression_says_how_updates_travel() {
+    let with =
+        |compression: &str| format!("designId: d\ndataSpec: {{fromUser: {{g: 1}}}}\ncompression: {compression}\n");
+    let read = |compression: &str| parse(&with(compression)).compression.unwrap();
+    let compression = read("{tensors: f16, zstd: 3}");
+    assert_eq!((compression.tensors, compression.zstd), (TensorEncoding::F16, Some(3)));
+    assert_eq!(compression.forms, [MessageForm::Full, MessageForm::Delta]);
+    let compression = read("{tensors: int8, forms: [delta, partial-sum, state]}");
+    assert_eq!(compression.forms, [MessageForm::Delta, MessageForm::PartialSum, MessageForm::State]);
+    assert_eq!(read("{zstd: 19}"), Compression { tensors: TensorEncoding::Raw, forms: Vec::new(), zstd: Some(19) });
+    for text in ["{}", "{zstd: 1}", "{tensors: bf16}", "{tensors: raw, zstd: 2}", "{tensors: f16, forms: [state]}"] {
+        let job = parse(&with(text));
+        let canonical = serde_json::to_string(&job).unwrap();
+        assert_eq!(parse(&canonical), job, "{canonical}");
+        assert_eq!(serde_json::from_str::<JobSpec>(&canonical).unwrap(), job);
+    }
+}
+
+#[test]
+fn mistakes_in_compression_are_refused_where_they_stand() {
+    let text = "designId: d\ndataSpec: {fromUser: {g: 1}}\ncompression:\n  tensors: fp16\n  forms: [delta, updates, delta]\n  zstd: 22\n  level: 3\n";
+    let all = refusals(text).join("\n");
+    for expected in [
+        "job.json:4:12: compression.tensors: unknown tensor encoding fp16; did you mean f16?",
+        "job.json:5:18: compression.forms[1]: unknown form of message updates",
+        "job.json:5:27: compression.forms[2]: the form is named twice",
+        "job.json:6:9: compression.zstd: 22 is above 19; levels go from 1, the quickest, to 19",
+        "job.json:7:3: compression.level: unknown field level; known fields are tensors, forms, zstd",
+    ] {
+        assert!(all.contains(expected), "{expected}\n{all}");
+    }
+    let with = |compression: &str| {
+        let text = format!("designId: d\ndataSpec: {{fromUser: {{g: 1}}}}\ncompression: {compression}\n");
+        refusals(&text).join("\n")
+    };
+    assert!(with("{forms: [delta]}").contains("nothing makes them lose any; give tensors one of f16, bf16 and int8"));
+    assert!(with("{tensors: f16, forms: []}").contains("no form is named"));
+    assert!(with("{zstd: 0}").contains("compression.zstd: 0 is below 1"));
+    assert!(with("f16").contains("compression: expected an object, found a text"));
 }
 
 #[test]

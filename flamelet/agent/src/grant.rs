@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flame_api::{BrokerAccess, ChannelGrant, OptimizerChoice, TaskGrant, TaskResources};
+use flame_api::{BrokerAccess, ChannelGrant, MessageForm, OptimizerChoice, TaskGrant, TaskResources};
 use flame_channel::mqtt::{MqttSettings, TlsSettings};
-use flame_channel::{ChannelConfig, ChannelKeys, ChannelLimits, Peer, Transport};
-use flame_model::EndId;
+use flame_channel::{ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer, Transport};
+use flame_model::wire::TensorEncoding;
+use flame_model::{EndId, Form};
 use flame_sandbox::OptionValue;
 use flame_sandbox::{ChannelSpec, Limits, OptimizerSpec, TaskSink, TaskSpec};
 use tokio_util::sync::CancellationToken;
@@ -97,6 +98,7 @@ fn channel_spec(
                 group: *channel.key.expose(),
                 pairs: channel.roster.iter().map(|entry| *entry.key.expose()).collect(),
             },
+            encoding: encoding(&channel.encoding),
             limits: ChannelLimits::default(),
         },
         func_tags: channel.func_tags.clone(),
@@ -104,6 +106,25 @@ fn channel_spec(
         join_timeout: Duration::from_secs(channel.join_timeout),
         transport: Arc::clone(transport),
     })
+}
+
+fn encoding(granted: &flame_api::ChannelEncoding) -> ChannelEncoding {
+    let form = |form: &MessageForm| match form {
+        MessageForm::State => Form::State,
+        MessageForm::Full => Form::Full,
+        MessageForm::Delta => Form::Delta,
+        MessageForm::PartialSum => Form::PartialSum,
+    };
+    ChannelEncoding {
+        tensors: match granted.tensors {
+            flame_api::TensorEncoding::Raw => TensorEncoding::Raw,
+            flame_api::TensorEncoding::F16 => TensorEncoding::F16,
+            flame_api::TensorEncoding::Bf16 => TensorEncoding::Bf16,
+            flame_api::TensorEncoding::Int8 => TensorEncoding::Int8,
+        },
+        forms: granted.forms.iter().map(form).collect(),
+        zstd: granted.zstd,
+    }
 }
 
 fn optimizer(choice: OptimizerChoice) -> Result<OptimizerSpec, GrantError> {
@@ -167,6 +188,18 @@ mod tests {
         let ca = |own: &TlsSettings| mqtt_settings(&broker, "http://a", "x".into(), own).tls.ca.unwrap();
         assert_eq!(ca(&TlsSettings::default()), b"granted");
         assert_eq!(ca(&TlsSettings { ca: Some(b"own".to_vec()), identity: None }), b"own");
+    }
+
+    #[test]
+    fn a_channel_encodes_as_the_grant_says() {
+        let granted = flame_api::ChannelEncoding {
+            tensors: flame_api::TensorEncoding::Int8,
+            forms: vec![MessageForm::Delta],
+            zstd: Some(5),
+        };
+        let expected = ChannelEncoding { tensors: TensorEncoding::Int8, forms: vec![Form::Delta], zstd: Some(5) };
+        assert_eq!(encoding(&granted), expected);
+        assert!(encoding(&flame_api::ChannelEncoding::default()).is_plain());
     }
 
     #[test]

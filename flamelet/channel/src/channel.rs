@@ -8,7 +8,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{ChannelConfig, Peer, talks_to};
-use crate::core::{ChannelStats, Core, Inbound};
+use crate::core::{ChannelStats, Core, Inbound, Outbound};
+use crate::encoding::ChannelEncoding;
 use crate::error::ChannelError;
 use crate::receipt::Receipt;
 use crate::tasks::{self, Shared};
@@ -23,18 +24,31 @@ pub struct Received {
     pub sender: EndId,
     /// Its content; the sending guest's word.
     pub message: Message,
-    /// Encoded bytes.
+    /// Bytes as it travelled.
     pub wire_bytes: u64,
+    /// Bytes unpacked: what it takes in memory.
+    pub raw_bytes: u64,
 }
 
 impl Received {
-    pub(crate) fn new((sender, inbound): (EndId, Inbound)) -> Self {
-        Self { id: inbound.id, sender, message: inbound.message, wire_bytes: inbound.wire_bytes }
+    /// Unpacks what was taken from the queue, outside the core's lock. `None` when it cannot be: it is dropped and counted.
+    pub(crate) fn new(shared: &Shared, (sender, inbound): (EndId, Inbound)) -> Option<Self> {
+        let Inbound { id, arrived, wire_bytes, raw_bytes, .. } = inbound;
+        match arrived.unpack() {
+            Ok(message) => Some(Self { id, sender, message, wire_bytes, raw_bytes }),
+            Err(error) => {
+                shared.with(|core, _| core.note_broken(&sender, id, &error));
+                None
+            }
+        }
     }
 }
 
 /// One end of one channel in one group. Cloning makes another handle of the same end; when the last one is dropped, the
 /// end says goodbye (without waiting for what is on its way: that is [`Channel::leave`]).
+///
+/// Where the channel's encoding narrows or compresses, `send` and `recv` do that on the caller's thread, and take time in
+/// proportion to the message; no other end and no acknowledgement waits for it.
 #[derive(Clone)]
 pub struct Channel {
     inner: Arc<Inner>,
@@ -47,6 +61,7 @@ struct Inner {
     group: String,
     me: Peer,
     roster: Vec<Peer>,
+    encoding: ChannelEncoding,
     send_wait: Duration,
     leave_wait: Duration,
 }
@@ -85,6 +100,7 @@ impl Channel {
         let me = config.roster.iter().find(|peer| peer.id == config.me).cloned().ok_or_else(|| {
             ChannelError::InvalidArgument(format!("channel {}: {} is not in its own roster", config.name, config.me))
         })?;
+        config.encoding.check()?;
         let lane = transport.open(filters(&config, &me)).await?;
         let core = Core::new(&config, session(), lane.will, transport.shares_memory());
         let core = match core {
@@ -108,6 +124,7 @@ impl Channel {
             group: config.group,
             me,
             roster: config.roster,
+            encoding: config.encoding,
             send_wait: config.limits.send_wait,
             leave_wait: config.limits.leave_wait,
         };
@@ -158,7 +175,8 @@ impl Channel {
 
     /// Queues a message for the ends `to`, here or not. Waits while the outbox is full, at most `send_wait`.
     ///
-    /// An end that is unknown or of this end's own role is `NotFound`; no end at all is `InvalidArgument`.
+    /// An end that is unknown or of this end's own role is `NotFound`; no end at all is `InvalidArgument`, and so are
+    /// values that the channel's encoding cannot carry.
     pub async fn send(&self, to: &[EndId], message: Message) -> Result<Receipt, ChannelError> {
         if to.is_empty() {
             return Err(ChannelError::InvalidArgument("send needs at least one end; broadcast addresses all".into()));
@@ -173,6 +191,9 @@ impl Channel {
     }
 
     async fn queue(&self, to: Option<&[EndId]>, message: Message) -> Result<Receipt, ChannelError> {
+        let inner = &self.inner;
+        let encoding = inner.encoding.of(message.form);
+        let message = Outbound::new(&message, encoding, inner.transport.shares_memory())?;
         let attempt = |core: &mut Core, now| {
             let targets = match to {
                 None => core.everybody(),
@@ -212,15 +233,21 @@ impl Channel {
         let take = |core: &mut Core, now| {
             core.usable()?;
             if let Some(found) = core.take(now, indices) {
-                return Ok(Some(Received::new(found)));
+                return Ok(Some(found));
             }
             let gone = !indices.is_empty() && indices.iter().all(|&index| core.is_gone(index));
             if gone { Err(ChannelError::Closed) } else { Ok(None) }
         };
-        let received = self.wait_for(within, take).await;
-        // The acknowledgement that it was taken wants to go.
-        self.inner.shared.work.notify_one();
-        received
+        let deadline = deadline(within);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let taken = self.wait_for(left, take).await;
+            // The acknowledgement that it was taken wants to go.
+            self.inner.shared.work.notify_one();
+            if let Some(received) = Received::new(&self.inner.shared, taken?) {
+                return Ok(received);
+            }
+        }
     }
 
     /// The kind of the next message of `source`, without taking it.
@@ -244,6 +271,9 @@ impl Channel {
         }
         self.inner.shared.with_work(super::core::Core::say_goodbye);
         self.inner.shared.done.cancelled().await;
+        let ChannelStats { bytes_out, raw_bytes_out, bytes_in, raw_bytes_in, .. } = self.stats();
+        let (channel, group) = (&self.inner.name, &self.inner.group);
+        tracing::info!(%channel, %group, bytes_out, raw_bytes_out, bytes_in, raw_bytes_in, "left the channel");
         self.inner.transport.flush().await
     }
 

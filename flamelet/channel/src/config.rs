@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flame_model::EndId;
 
+use crate::encoding::ChannelEncoding;
 use crate::keys::ChannelKeys;
 
 /// A worker that the job expects in the group.
@@ -40,6 +41,8 @@ pub struct ChannelConfig {
     pub roster: Vec<Peer>,
     /// Seal every frame and prove its sender; handed out by the control plane.
     pub keys: ChannelKeys,
+    /// How messages travel. Each end decides for what it sends; any end reads everything.
+    pub encoding: ChannelEncoding,
     /// Bounds and times.
     pub limits: ChannelLimits,
 }
@@ -54,6 +57,7 @@ impl std::fmt::Debug for ChannelConfig {
             .field("me", &self.me)
             .field("incarnation", &self.incarnation)
             .field("roster", &self.roster.len())
+            .field("encoding", &self.encoding)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
@@ -62,7 +66,7 @@ impl std::fmt::Debug for ChannelConfig {
 /// Bounds and times of one channel end.
 #[derive(Debug, Clone)]
 pub struct ChannelLimits {
-    /// Largest message, in encoded bytes, that is sent or accepted. Default 1 GiB.
+    /// Largest message that is sent or accepted, both as it travels and unpacked. Default 1 GiB.
     pub max_message_bytes: u64,
     /// Messages in the outbox, and messages of all senders waiting for the guest. Default 256 each.
     pub max_queued_messages: usize,

@@ -21,6 +21,7 @@
 mod channel;
 mod config;
 mod core;
+mod encoding;
 mod error;
 mod frame;
 pub mod inproc;
@@ -38,6 +39,7 @@ mod transport;
 pub use channel::{Channel, Received};
 pub use config::{ChannelConfig, ChannelLimits, Peer};
 pub use core::ChannelStats;
+pub use encoding::ChannelEncoding;
 pub use error::ChannelError;
 pub use keys::{ChannelKeys, Key};
 pub use next::{Event, next};

@@ -8,8 +8,9 @@ use std::time::Duration;
 use flame_model::EndId;
 
 use crate::channel::{Channel, Received, deadline};
-use crate::core::Core;
+use crate::core::{Core, Inbound};
 use crate::error::ChannelError;
+use crate::tasks::Shared;
 
 /// What happened on a channel.
 #[derive(Debug, Clone)]
@@ -66,12 +67,8 @@ fn look(channels: &[&Channel]) -> Result<Option<(usize, Event)>, ChannelError> {
         if shared.stop.is_cancelled() {
             return Err(ChannelError::Stopped);
         }
-        match shared.with(event) {
-            Ok(Some(event)) => {
-                // The acknowledgement that it was taken wants to go.
-                shared.work.notify_one();
-                return Ok(Some((at, event)));
-            }
+        match event(shared) {
+            Ok(Some(event)) => return Ok(Some((at, event))),
             Ok(None) => open = true,
             Err(ChannelError::Closed) => {}
             Err(error) => return Err(error),
@@ -81,13 +78,36 @@ fn look(channels: &[&Channel]) -> Result<Option<(usize, Event)>, ChannelError> {
     if open { Ok(None) } else { Err(ChannelError::Closed) }
 }
 
-fn event(core: &mut Core, now: Duration) -> Result<Option<Event>, ChannelError> {
+fn event(shared: &Shared) -> Result<Option<Event>, ChannelError> {
+    while let Some(found) = shared.with(find)? {
+        // The acknowledgement that something was taken wants to go.
+        shared.work.notify_one();
+        let event = match found {
+            Found::Joined(end) => Some(Event::Joined(end)),
+            Found::Left(end) => Some(Event::Left(end)),
+            Found::Message(taken) => Received::new(shared, taken).map(Event::Message),
+        };
+        if event.is_some() {
+            return Ok(event);
+        }
+    }
+    Ok(None)
+}
+
+/// An event as the core has it.
+enum Found {
+    Message((EndId, Inbound)),
+    Joined(EndId),
+    Left(EndId),
+}
+
+fn find(core: &mut Core, now: Duration) -> Result<Option<Found>, ChannelError> {
     core.usable()?;
     if let Some((end, _)) = core.next_presence(true) {
-        return Ok(Some(Event::Joined(end)));
+        return Ok(Some(Found::Joined(end)));
     }
-    if let Some(found) = core.take(now, &[]) {
-        return Ok(Some(Event::Message(Received::new(found))));
+    if let Some(taken) = core.take(now, &[]) {
+        return Ok(Some(Found::Message(taken)));
     }
-    Ok(core.next_presence(false).map(|(end, _)| Event::Left(end)))
+    Ok(core.next_presence(false).map(|(end, _)| Found::Left(end)))
 }

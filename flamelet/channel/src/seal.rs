@@ -6,6 +6,7 @@
 //! of the pair. A broadcast is sealed under the group's key, which does not tell who of the group made it; so it carries
 //! a proof for each receiver: a MAC under the key of the pair over a BLAKE3 digest of all of it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use blake3::Hash;
@@ -102,7 +103,21 @@ pub(crate) struct SealedBody<'a> {
     key: Arc<LessSafeKey>,
     counter: u64,
     associated: Vec<u8>,
-    sealed: &'a [u8],
+    sealed: Cow<'a, [u8]>,
+}
+
+#[cfg(test)]
+impl SealedBody<'static> {
+    /// A body that opens to `bytes`.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let life = Life { incarnation: 1, session: 1 };
+        let key = Arc::new(life_key(&[0; 32], &EndId::new(&"0".repeat(40)).unwrap(), life, [0; 8]).unwrap());
+        let mut sealed = bytes.to_vec();
+        if !bytes.is_empty() {
+            key.seal_in_place_append_tag(nonce(1, Part::Body), Aad::from(Vec::new()), &mut sealed).unwrap();
+        }
+        Self { key, counter: 1, associated: Vec::new(), sealed: sealed.into() }
+    }
 }
 
 impl SealedBody<'_> {
@@ -253,7 +268,7 @@ impl Sealer {
                 return None;
             }
         }
-        let body = SealedBody { key, counter, associated, sealed: body };
+        let body = SealedBody { key, counter, associated, sealed: Cow::Borrowed(body) };
         Some(Opening::Opened(Opened { life, counter, head, start, body }))
     }
 }

@@ -1,28 +1,43 @@
-//! A message as bytes: a small typed header, then the body and every tensor raw, each on a multiple of 8.
+//! A message as bytes: a small typed header, then the body and every tensor, each on a multiple of 8.
 //!
 //! ```text
-//! 0   magic "FLMSG" 0 0, version 1                      8 bytes
+//! 0   magic "FLMSG" 0 0, version 2                      8 bytes
 //! 8   header length h, little-endian u64                8 bytes
 //! 16  header, zero bytes up to a multiple of 8          h bytes, padded
-//!     body, zero bytes up to a multiple of 8
-//!     tensors in the header's order, each padded likewise
+//!     payload: body, zero bytes up to a multiple of 8
+//!              tensors in the header's order, each padded likewise
 //! ```
 //!
-//! The header: kind, round, form, base, samples, metrics, models (each tensor's name, dtype and shape), length of the body.
-//! Texts and lists carry their `u32` length. One message has one encoding: padding is zero and nothing follows the last
-//! tensor. Lengths, counts, dtypes, shapes and texts of the other side are never trusted, and nothing is allocated that the
-//! buffer does not hold.
+//! The header: whether the payload is compressed, kind, round, form, base, samples, metrics, models (each tensor's name,
+//! dtype, packing and shape), length of the body. Texts and lists carry their `u32` length.
+//!
+//! A tensor travels as it is ([`TensorEncoding::Raw`]: no copy on either side) or, if it is `float32` or `float64`,
+//! narrowed; it has its dtype again when it arrives. A compressed payload is a row of zstd frames, one for every
+//! [`BLOCK`] bytes of it. `docs/protocol.md` has the layout, `docs/decisions/0005-wire-encodings.md` the reasons.
+//!
+//! Lengths, counts, dtypes, shapes and texts of the other side are never trusted: what a message takes in memory follows
+//! from its header, is held against the receiver's limit, and only then allocated. A message whose tensors are all raw
+//! has one encoding: padding is zero and nothing follows the last tensor.
 
+mod compress;
 mod decode;
 mod encode;
+mod encoding;
+mod header;
+mod kernels;
+mod layout;
 
-pub use decode::decode;
-pub use encode::{Encoded, Segment, encode};
+pub use compress::BLOCK;
+pub use decode::{Packed, decode, open};
+pub use encode::{Encoded, Segment, encode, encode_as};
+pub use encoding::{Encoding, TensorEncoding, ZSTD_LEVELS, round};
 
 use crate::Message;
 
-/// First eight bytes: format and version.
-pub(crate) const MAGIC: [u8; 8] = *b"FLMSG\0\0\x01";
+/// First seven bytes: the format.
+pub(crate) const MAGIC: [u8; 7] = *b"FLMSG\0\0";
+/// The eighth: its version.
+pub(crate) const VERSION: u8 = 2;
 /// Bytes before the header.
 pub(crate) const PREFIX: usize = 16;
 
@@ -40,9 +55,15 @@ pub const MAX_METRICS: usize = 65_536;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// Not our format, or a version that this host does not know.
-    #[error("not a Flame message of version 1: it begins with {0:02x?}")]
+    /// Not our format.
+    #[error("not a Flame message: it begins with {0:02x?}")]
     BadMagic(Vec<u8>),
+    /// A version that this host does not know.
+    #[error("a Flame message of version {found}, and this host reads version {VERSION}; bring both to one release")]
+    UnknownVersion {
+        /// The message's version.
+        found: u8,
+    },
     /// The buffer ends inside something.
     #[error("the message ends early: {what} needs {needed} bytes, {left} are left")]
     Truncated {
@@ -66,26 +87,57 @@ pub enum WireError {
         /// How many are allowed.
         limit: u64,
     },
+    /// Unpacked it would be larger than the receiver permits. Nothing was allocated.
+    #[error("the message has {needed} bytes when unpacked, over the limit of {limit}")]
+    OverLimit {
+        /// Bytes of the message with every tensor raw.
+        needed: u64,
+        /// What is permitted.
+        limit: u64,
+    },
+    /// Values that the encoding which was asked for cannot carry.
+    #[error("tensor {tensor:?} of model {model:?} cannot travel as {encoding}: {why}")]
+    Unfit {
+        /// The model's name.
+        model: String,
+        /// The tensor's name.
+        tensor: String,
+        /// The encoding.
+        encoding: TensorEncoding,
+        /// What is in the way and what to do about it.
+        why: String,
+    },
+    /// The compression library failed, or this host has not the memory.
+    #[error("the message cannot be packed or unpacked: {0}")]
+    Failed(String),
 }
 
-/// Whether the receiver's [`decode`] will take a message: counts, size of the header, distinct model names.
+/// Whether the receiver's [`open`] will take a message: counts, size of the header, distinct model names.
 pub fn check(message: &Message) -> Result<(), WireError> {
     let tensors = message.models.iter().map(|(_, model)| model.len()).sum();
     limit("models", message.models.len(), MAX_MODELS)?;
     limit("tensors", tensors, MAX_TENSORS)?;
     limit("metrics", message.metrics.len(), MAX_METRICS)?;
-    let mut names: Vec<&str> = message.models.iter().map(|(name, _)| name.as_str()).collect();
-    names.sort_unstable();
-    if let Some([twice, _]) = names.array_windows().find(|[a, b]| a == b) {
+    if let Some(twice) = first_twice(message.models.iter().map(|(name, _)| name.as_str())) {
         return Err(WireError::Malformed(format!("two models are named {twice:?}")));
     }
-    limit("header bytes", encode::header(message).len(), MAX_HEADER_BYTES)
+    limit("header bytes", header::largest_len(message), MAX_HEADER_BYTES)
+}
+
+/// The first name, in their order as texts, that is there twice.
+fn first_twice<'a>(names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names.array_windows().find(|[a, b]| a == b).map(|[twice, _]| *twice)
 }
 
 fn limit(what: &'static str, found: usize, limit: usize) -> Result<(), WireError> {
     if found <= limit {
         return Ok(());
     }
-    let wide = |n| u64::try_from(n).unwrap_or(u64::MAX);
     Err(WireError::TooMany { what, found: wide(found), limit: wide(limit) })
+}
+
+fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }

@@ -19,8 +19,11 @@ fn bytes(message: &Message) -> Vec<u8> {
     wire::encode(message).to_buffer().unwrap().as_bytes().to_vec()
 }
 
+/// More than any message here unpacks to.
+const LIMIT: u64 = 1 << 20;
+
 fn decode(bytes: &[u8]) -> Result<Message, WireError> {
-    wire::decode(SharedBuffer::copy_of(bytes).unwrap())
+    wire::decode(SharedBuffer::copy_of(bytes).unwrap(), LIMIT)
 }
 
 fn sample() -> Message {
@@ -37,7 +40,7 @@ fn sample() -> Message {
 #[test]
 fn tensors_are_views_of_the_buffer_and_aligned() {
     let buffer = wire::encode(&sample()).to_buffer().unwrap();
-    let message = wire::decode(buffer.clone()).unwrap();
+    let message = wire::decode(buffer.clone(), LIMIT).unwrap();
     let model = message.model("model").unwrap();
     for (name, tensor) in model.iter() {
         assert!(tensor.buffer().shares_storage(&buffer), "{name}");
@@ -51,7 +54,7 @@ fn encoding_shares_the_tensors_and_keeps_what_was_sent() {
     let mut message = sample();
     let encoded = wire::encode(&message);
     message.models[0].1.get_mut("w").unwrap().write_f32(0, &[99.0]).unwrap();
-    assert_eq!(wire::decode(encoded.to_buffer().unwrap()).unwrap(), sample());
+    assert_eq!(wire::decode(encoded.to_buffer().unwrap(), LIMIT).unwrap(), sample());
 }
 
 #[test]
@@ -80,14 +83,25 @@ fn a_header_that_claims_gigabytes_costs_nothing() {
     assert!(matches!(decode(&whole), Err(WireError::TooMany { what: "header bytes", .. })));
     // The length of the kind.
     let mut whole = bytes(&sample());
-    whole[16..20].copy_from_slice(&u32::MAX.to_le_bytes());
+    whole[17..21].copy_from_slice(&u32::MAX.to_le_bytes());
     assert!(matches!(decode(&whole), Err(WireError::Truncated { what: "the kind", .. })));
+}
+
+#[test]
+fn another_format_and_another_version_are_refused_by_name() {
+    let mut whole = bytes(&sample());
+    whole[7] = 1;
+    let error = decode(&whole).unwrap_err();
+    assert_eq!(error, WireError::UnknownVersion { found: 1 });
+    assert!(error.to_string().contains("version 1, and this host reads version 2"), "{error}");
+    whole[0] = b'G';
+    assert!(matches!(decode(&whole), Err(WireError::BadMagic(_))));
 }
 
 #[test]
 fn a_shape_whose_product_overflows_is_refused_by_name() {
     let mut whole = bytes(&sample());
-    let at = whole.windows(1).position(|w| w == b"w").unwrap() + 2 + 4;
+    let at = whole.windows(1).position(|w| w == b"w").unwrap() + 3 + 4;
     whole[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
     let error = decode(&whole).unwrap_err().to_string();
     assert!(error.contains("\"w\""), "{error}");
@@ -141,7 +155,7 @@ proptest! {
         prop_assert_eq!(encoded.total_len, whole.len() as u64);
         prop_assert_eq!(in_chunks(&encoded, chunk), whole.as_bytes());
         prop_assert!(wire::check(&message).is_ok());
-        let back = wire::decode(whole.clone()).unwrap();
+        let back = wire::decode(whole.clone(), LIMIT).unwrap();
         prop_assert_eq!(&back, &message);
         let again = wire::encode(&back).to_buffer().unwrap();
         prop_assert_eq!(again.as_bytes(), whole.as_bytes());
@@ -150,7 +164,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = decode(&bytes);
-        let mut framed = b"FLMSG\0\0\x01".to_vec();
+        let mut framed = b"FLMSG\0\0\x02".to_vec();
         framed.extend((bytes.len() as u64).to_le_bytes());
         framed.extend(bytes);
         let _ = decode(&framed);

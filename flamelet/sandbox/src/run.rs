@@ -174,6 +174,6 @@ fn host_state(spec: &Arc<TaskSpec>, log: &Arc<GuestLog>) -> HostState {
         joined: Joined::default(),
         bases: VecDeque::new(),
         next_message: 0,
-        reported_bytes: (0, 0),
+        reported_bytes: [0; 4],
     }
 }

@@ -94,8 +94,8 @@ pub(crate) struct HostState {
     pub(crate) joined: Joined,
     pub(crate) bases: VecDeque<ReceivedBase>,
     pub(crate) next_message: u64,
-    /// Bytes in and out of the channels when metrics were recorded last.
-    pub(crate) reported_bytes: (u64, u64),
+    /// Bytes out of and into the channels when metrics were recorded last, as they travelled and as they were otherwise.
+    pub(crate) reported_bytes: [u64; 4],
 }
 
 impl HostState {

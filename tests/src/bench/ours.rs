@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flame_channel::mqtt::{MqttSettings, MqttTransport};
-use flame_channel::{Channel, ChannelConfig, ChannelKeys, ChannelLimits, Peer};
+use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer};
 use flame_model::{EndId, Message, Model, SharedBufferMut, Tensor};
 
 use super::peer::{Order, PeerArgs, obey};
@@ -29,6 +29,7 @@ pub(crate) fn config(job: &str, me: u32, count: u32) -> ChannelConfig {
         incarnation: 1,
         keys: ChannelKeys::of_secret(&[3; 32], &id(me), &roster),
         roster,
+        encoding: ChannelEncoding::default(),
         limits: ChannelLimits::default(),
     }
 }
@@ -49,7 +50,8 @@ fn small() -> Message {
 
 pub(crate) async fn run(args: PeerArgs) {
     let client_id = format!("{}-{}", args.job, args.me);
-    let settings = MqttSettings { url: args.broker.clone(), client_id, username: None, password: None };
+    let settings =
+        MqttSettings { url: args.broker.clone(), client_id, username: None, password: None, ..MqttSettings::default() };
     let transport = Arc::new(MqttTransport::connect(&settings, &args.job, &id(args.me)).await.expect("the broker"));
     let channel = Channel::join(config(&args.job, args.me, args.count), transport).await.expect("the channel");
     if args.me > 0 {

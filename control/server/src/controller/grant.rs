@@ -71,6 +71,7 @@ impl Controller {
             roster: roster(course, channel, me, secret),
             key: crypto::group_key(secret),
             broker: self.around.broker.clone(),
+            encoding: plan.encoding.clone(),
             min_participants: plan.min_participants,
             join_timeout: plan.join_timeout,
         })

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flame_api::{
-    AgentId, Code, DesignId, Job, JobCreated, JobId, JobState, OptimizerChoice, Problem, SecretKey, TaskKind,
-    TaskResources, TaskState, Timestamp,
+    AgentId, ChannelEncoding, Code, DesignId, Job, JobCreated, JobId, JobState, MessageForm, OptimizerChoice, Problem,
+    SecretKey, TaskKind, TaskResources, TaskState, TensorEncoding, Timestamp,
 };
-use flame_tag::{Backend, Expansion, JobSpec, Schema, TaskPlan};
+use flame_tag::{Backend, Compression, Expansion, JobSpec, Schema, TaskPlan};
 
 use super::Controller;
 use crate::crypto;
@@ -160,7 +160,28 @@ fn plan(spec: &JobSpec, seed: u64, code: CodeRecord, expansion: &Expansion) -> R
         keys,
         min_participants: spec.min_participants,
         join_timeout: spec.join_timeout.unwrap_or(JOIN_TIMEOUT),
+        encoding: spec.compression.as_ref().map(encoding).unwrap_or_default(),
     })
+}
+
+/// What the job file calls compression, as grants have it.
+fn encoding(compression: &Compression) -> ChannelEncoding {
+    let form = |form: &flame_tag::MessageForm| match form {
+        flame_tag::MessageForm::State => MessageForm::State,
+        flame_tag::MessageForm::Full => MessageForm::Full,
+        flame_tag::MessageForm::Delta => MessageForm::Delta,
+        flame_tag::MessageForm::PartialSum => MessageForm::PartialSum,
+    };
+    ChannelEncoding {
+        tensors: match compression.tensors {
+            flame_tag::TensorEncoding::Raw => TensorEncoding::Raw,
+            flame_tag::TensorEncoding::F16 => TensorEncoding::F16,
+            flame_tag::TensorEncoding::Bf16 => TensorEncoding::Bf16,
+            flame_tag::TensorEncoding::Int8 => TensorEncoding::Int8,
+        },
+        forms: compression.forms.iter().map(form).collect(),
+        zstd: compression.zstd,
+    }
 }
 
 fn task_record(job: &JobId, position: u32, task: &TaskPlan, seed: u64, now: Timestamp) -> Result<TaskRecord, Problem> {

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use flame_api::{
-    AgentId, CodeRef, DesignId, Job, JobId, JobState, MetricRecord, OptimizerChoice, Progress, Secret, SecretKey, Task,
-    TaskKind, TaskResources, TaskState, Timestamp,
+    AgentId, ChannelEncoding, CodeRef, DesignId, Job, JobId, JobState, MetricRecord, OptimizerChoice, Progress, Secret,
+    SecretKey, Task, TaskKind, TaskResources, TaskState, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,9 @@ pub struct PlanRecord {
     pub min_participants: Option<u32>,
     /// Seconds to wait for ends that are away.
     pub join_timeout: u64,
+    /// How messages travel.
+    #[serde(default)]
+    pub encoding: ChannelEncoding,
 }
 
 /// The name under which a plan keeps a channel group's key.

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use flame_api::notifier::State;
-use flame_api::{AgentReport, Code, JobState, LogLevel, LogLine, MetricRow, Progress, TaskState, Timestamp};
+use flame_api::{
+    AgentReport, Code, JobState, LogLevel, LogLine, MessageForm, MetricRow, Progress, TaskState, TensorEncoding,
+    Timestamp,
+};
 use sha2::{Digest, Sha256};
 
 use super::agent::Agent;
@@ -82,6 +85,22 @@ async fn a_job_goes_from_ready_to_completed_and_leaves_its_results() {
     assert!(ended.started_at.is_some() && ended.ended_at >= ended.started_at);
     let (system, users) = world.tasks(&job).await;
     assert!(std::iter::once(&system).chain(&users).all(|task| task.state == TaskState::Completed));
+}
+
+#[tokio::test]
+async fn how_a_job_compresses_is_in_every_grant() {
+    let mut world = World::start().await;
+    let job = world.job(1, r#", "compression": {"tensors": "bf16", "zstd": 3}"#).await;
+    let (_, users) = world.tasks(&job).await;
+    world.client.start(&job).await.unwrap();
+    let launch = world.launch().await;
+    let mut aggregator = Agent::connect(&world, &launch.agent, launch.key.expose()).await.unwrap();
+    let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
+    for grant in [aggregator.run().await, trainer.run().await] {
+        let encoding = &grant.channels[0].encoding;
+        assert_eq!((encoding.tensors, encoding.zstd), (TensorEncoding::Bf16, Some(3)));
+        assert_eq!(encoding.forms, [MessageForm::Full, MessageForm::Delta]);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use flame_model::{EndId, Message, SharedBuffer, SharedBufferMut, wire};
+use flame_model::wire::{self, Packed, WireError};
+use flame_model::{EndId, Message, SharedBuffer, SharedBufferMut};
 
 use super::{Core, Now, Outgoing};
 use crate::frame::{ACK_LIST, Ack, ChunkHead, Content, Progress};
@@ -16,15 +17,45 @@ use crate::seal::{Life, SealedBody};
 /// How long an acknowledgement may wait for company.
 const ACK_DELAY: Duration = Duration::from_millis(20);
 
+/// Messages of one sender that are whole, cancelled or refused and wait for their predecessor. What is beyond is passed over;
+/// its sender repeats it.
+const MAX_READY: usize = 4096;
+
 /// A message that waits for the guest.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Inbound {
     pub(crate) id: u64,
-    pub(crate) message: Message,
+    pub(crate) arrived: Arrived,
     pub(crate) wire_bytes: u64,
+    pub(crate) raw_bytes: u64,
     /// Order over all senders of the channel.
     pub(crate) arrival: u64,
     life: Life,
+}
+
+/// A message as it waits. What came over the wire is unpacked when it is taken and outside the core's lock: a queue takes
+/// the memory that its messages took on the wire.
+#[derive(Debug)]
+pub(crate) enum Arrived {
+    Packed(Box<Packed>),
+    Whole(Box<Message>),
+}
+
+impl Arrived {
+    pub(crate) fn kind(&self) -> &str {
+        match self {
+            Self::Packed(packed) => packed.kind(),
+            Self::Whole(message) => &message.kind,
+        }
+    }
+
+    /// The message; an error when a sender has packed what cannot be unpacked.
+    pub(crate) fn unpack(self) -> Result<Message, WireError> {
+        match self {
+            Self::Packed(packed) => packed.unpack(),
+            Self::Whole(message) => Ok(*message),
+        }
+    }
 }
 
 /// What one sender has sent.
@@ -100,6 +131,14 @@ impl Inbox {
         id <= self.delivered || self.begun.contains_key(&id) || self.ready.contains_key(&id)
     }
 
+    /// Names a message that is over this end's limit in every acknowledgement from now on.
+    fn refuse(&mut self, id: u64) {
+        if self.refused.len() == ACK_LIST {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(id);
+    }
+
     fn due(&mut self, at: Now) {
         self.ack_due = Some(self.ack_due.map_or(at, |due| due.min(at)));
     }
@@ -139,10 +178,7 @@ impl Core {
                     from = %peer.peer.id, bytes = head.total, limit = self.limits.max_message_bytes,
                     "a message over max_message_bytes was refused"
                 );
-                if inbox.refused.len() == ACK_LIST {
-                    inbox.refused.pop_front();
-                }
-                inbox.refused.push_back(head.id);
+                inbox.refuse(head.id);
                 self.stats.refused += 1;
                 self.set_aside(index, head.id, to.after);
             }
@@ -232,8 +268,11 @@ impl Core {
     }
 
     fn put_ready(&mut self, index: usize, id: u64, ready: Ready) {
-        if let Some(peer) = self.peers.get_mut(index) {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        if peer.inbox.ready.len() < MAX_READY {
             peer.inbox.ready.insert(id, ready);
+        } else if ready.what.is_some() {
+            self.release(ready.total);
         }
     }
 
@@ -250,24 +289,33 @@ impl Core {
             inbox.delivered = inbox.delivered.max(id);
             inbox.due(now);
             let Some(life) = inbox.life else { return };
-            let message = match ready.what {
-                Some(Whole::Beside(message)) => Some(*message),
-                Some(Whole::Wire(buffer)) => wire::decode(buffer)
-                    .inspect_err(|error| tracing::warn!(from = %peer.peer.id, id, %error, "a message was not decoded"))
-                    .ok(),
+            let opened = match ready.what {
+                Some(Whole::Beside(message)) => Ok((Arrived::Whole(message), ready.total)),
+                Some(Whole::Wire(buffer)) => wire::open(buffer, self.limits.max_message_bytes).map(|packed| {
+                    let raw_bytes = packed.raw_bytes();
+                    (Arrived::Packed(Box::new(packed)), raw_bytes)
+                }),
                 None => continue,
             };
-            let Some(message) = message else {
-                self.stats.refused += 1;
-                self.release(ready.total);
-                continue;
+            let (arrived, raw_bytes) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    tracing::warn!(from = %peer.peer.id, id, %error, "a message was refused");
+                    if matches!(error, WireError::OverLimit { .. }) {
+                        inbox.refuse(id);
+                    }
+                    self.stats.refused += 1;
+                    self.release(ready.total);
+                    continue;
+                }
             };
             self.arrivals += 1;
             self.stats.messages_in += 1;
             self.stats.bytes_in += ready.total;
+            self.stats.raw_bytes_in += raw_bytes;
             self.changed = true;
-            let arrival = self.arrivals;
-            inbox.queue.push_back(Inbound { id, message, wire_bytes: ready.total, arrival, life });
+            let (wire_bytes, arrival) = (ready.total, self.arrivals);
+            inbox.queue.push_back(Inbound { id, arrived, wire_bytes, raw_bytes, arrival, life });
         }
     }
 
@@ -307,6 +355,12 @@ impl Core {
         Some((sender, inbound))
     }
 
+    /// A message that was taken could not be unpacked, for which its sender is to blame.
+    pub(crate) fn note_broken(&mut self, from: &EndId, id: u64, error: &WireError) {
+        tracing::warn!(%from, id, %error, "a message was not unpacked");
+        self.stats.refused += 1;
+    }
+
     /// Whoever asks learns what was received and taken, if there was anything.
     pub(super) fn report(&mut self, now: Now, index: usize) {
         if let Some(peer) = self.peers.get_mut(index)
@@ -318,7 +372,7 @@ impl Core {
 
     /// The kind of the next message of an end.
     pub(crate) fn peek(&self, index: usize) -> Option<String> {
-        Some(self.peers.get(index)?.inbox.queue.front()?.message.kind.clone())
+        Some(self.peers.get(index)?.inbox.queue.front()?.arrived.kind().to_owned())
     }
 
     /// A guest call begins (or ends) to wait for a message of this very end.

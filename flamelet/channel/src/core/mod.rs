@@ -4,7 +4,10 @@
 //! presence. It never blocks, never reads a clock and never allocates what a peer merely claims. `docs/protocol.md` is its
 //! description; `simulation` plays it over a link that loses, doubles and reorders.
 
+#[cfg(test)]
+mod fuzz;
 mod inbox;
+mod outbound;
 mod outbox;
 mod peers;
 mod schedule;
@@ -25,6 +28,7 @@ use crate::seal::{Life, Opening, PROOF, Sealer, overhead, short};
 use crate::topics::{Route, Topics};
 
 pub(crate) use inbox::Inbound;
+pub(crate) use outbound::Outbound;
 use peers::PeerState;
 use target::OutMessage;
 
@@ -52,10 +56,14 @@ pub struct ChannelStats {
     pub messages_out: u64,
     /// Their encoded bytes, each broadcast counted once.
     pub bytes_out: u64,
+    /// What those were before: with every tensor as it is and nothing compressed.
+    pub raw_bytes_out: u64,
     /// Messages received whole.
     pub messages_in: u64,
     /// Their encoded bytes.
     pub bytes_in: u64,
+    /// What those are unpacked.
+    pub raw_bytes_in: u64,
     /// Packets published, retransmissions and acknowledgements included.
     pub packets_out: u64,
     /// Bytes published.

@@ -2,12 +2,9 @@
 //!
 //! A message stays here until every addressed end's guest has taken it, was refused it, or it was cancelled for it.
 
-use flame_model::Message;
-use flame_model::wire;
-
 use super::peers::PeerState;
 use super::target::{Chunk, Load, OutMessage, Stage, Target, loads};
-use super::{Core, Now, ReceiptState};
+use super::{Core, Now, Outbound, ReceiptState};
 use crate::error::ChannelError;
 use crate::frame::Ack;
 
@@ -20,16 +17,16 @@ impl Core {
         &mut self,
         now: Now,
         targets: &[usize],
-        message: &Message,
+        message: &Outbound,
         broadcast: bool,
     ) -> Result<Option<u64>, ChannelError> {
         self.usable()?;
-        wire::check(message).map_err(|error| ChannelError::InvalidArgument(error.to_string()))?;
-        let encoded = wire::encode(message);
-        let total = encoded.total_len;
-        if total > self.limits.max_message_bytes {
+        let total = message.encoded.total_len;
+        // The receiver holds it to its limit unpacked, too.
+        let needed = total.max(message.encoded.raw_len);
+        if needed > self.limits.max_message_bytes {
             return Err(ChannelError::LimitExceeded(format!(
-                "max_message_bytes is {}, the message needs {total}; raise the channel's limit",
+                "max_message_bytes is {}, the message needs {needed}; raise the channel's limit",
                 self.limits.max_message_bytes
             )));
         }
@@ -51,9 +48,16 @@ impl Core {
         self.next_id += 1;
         self.stats.messages_out += 1;
         self.stats.bytes_out += total;
+        self.stats.raw_bytes_out += message.encoded.raw_len;
         let chunk = if self.beside { total.max(1) } else { self.chunk_for(targets.len()) };
-        let beside = self.beside.then(|| message.clone());
-        let mut out = OutMessage { encoded, beside, round: message.round, broadcast, chunk, targets: Vec::new() };
+        let mut out = OutMessage {
+            encoded: message.encoded.clone(),
+            beside: message.beside.clone(),
+            round: message.round,
+            broadcast,
+            chunk,
+            targets: Vec::new(),
+        };
         let count = out.chunk_count();
         out.targets = targets.iter().map(|&peer| Target::new(peer, count)).collect();
         if !out.targets.is_empty() {

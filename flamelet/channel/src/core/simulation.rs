@@ -7,9 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use flame_model::{EndId, Message};
 
-use super::{Core, Now, Outgoing};
+use super::{Core, Now, Outbound, Outgoing};
 use crate::ChannelKeys;
 use crate::config::{ChannelConfig, ChannelLimits, Peer};
+use crate::encoding::ChannelEncoding;
 use crate::topics::Route;
 
 /// SplitMix64: small, seeded, good enough to choose faults.
@@ -48,11 +49,11 @@ struct World {
     uploads: Vec<u64>,
 }
 
-fn id(n: usize) -> EndId {
+pub(super) fn id(n: usize) -> EndId {
     EndId::new(&format!("{:08x}{:032x}", n + 1, n)).unwrap()
 }
 
-fn config(me: usize, count: usize, limits: &ChannelLimits) -> ChannelConfig {
+pub(super) fn config(me: usize, count: usize, limits: &ChannelLimits) -> ChannelConfig {
     let role = |n: usize| if n == 0 { "aggregator" } else { "trainer" }.to_owned();
     let roster: Vec<Peer> = (0..count).map(|n| Peer { id: id(n), role: role(n), index: 0 }).collect();
     ChannelConfig {
@@ -63,6 +64,7 @@ fn config(me: usize, count: usize, limits: &ChannelLimits) -> ChannelConfig {
         incarnation: 1,
         keys: ChannelKeys::of_secret(&[7; 32], &id(me), &roster),
         roster,
+        encoding: ChannelEncoding::default(),
         limits: limits.clone(),
     }
 }
@@ -169,12 +171,13 @@ impl World {
 
     fn queue(&mut self, from: usize, to: &[usize], message: &Message, broadcast: bool) -> Option<u64> {
         let targets: Vec<usize> = to.iter().map(|to| self.ends[from].index_of(&id(*to)).unwrap()).collect();
-        self.ends[from].queue(self.now, &targets, message, broadcast).unwrap()
+        let message = Outbound::new(message, self.configs[from].encoding.of(message.form), false).unwrap();
+        self.ends[from].queue(self.now, &targets, &message, broadcast).unwrap()
     }
 
     fn take(&mut self, end: usize, from: usize) -> Option<u64> {
         let index = self.ends[end].index_of(&id(from)).unwrap();
-        self.ends[end].take(self.now, &[index]).map(|(_, inbound)| number(&inbound.message))
+        self.ends[end].take(self.now, &[index]).map(|(_, inbound)| number(&inbound.arrived.unpack().unwrap()))
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::{MqttSettings, MqttTransport};
-use flame_channel::{Channel, ChannelConfig, ChannelKeys, ChannelLimits, Peer, Transport};
+use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer, Transport};
 use flame_model::{EndId, Message, Model, Tensor};
 
 /// Longer than anything takes; a test that reaches it has failed.
@@ -76,6 +76,7 @@ pub fn config(job: &str, n: u32, count: u32) -> ChannelConfig {
         incarnation: 1,
         keys: ChannelKeys::of_secret(&[3; 32], &id(n), &roster),
         roster,
+        encoding: ChannelEncoding::default(),
         limits: ChannelLimits::default(),
     }
 }

@@ -1,208 +1,169 @@
-//! From a buffer to a message whose tensors are views of it. Everything here is foreign and checked.
+//! From a buffer to a message. Everything here is foreign and checked.
 
 use bytes::Bytes;
 
-use super::{MAGIC, MAX_HEADER_BYTES, MAX_METRICS, MAX_MODELS, MAX_TENSORS, PREFIX, WireError, limit};
-use crate::tensor::{MAX_DIMENSIONS, byte_len};
-use crate::{BaseRef, Dtype, EndId, Form, Message, Metric, Model, ModelError, SharedBuffer, Tensor};
+use super::compress::{BLOCK, Unpacker};
+use super::header::{Head, Reader, Spec};
+use super::{MAGIC, MAX_HEADER_BYTES, PREFIX, VERSION, WireError, header, limit, wide};
+use crate::{Message, Model, ModelError, SharedBuffer, SharedBufferMut, Tensor};
 
-/// Decodes a whole message. The tensors and the body are views of `buffer` (which they keep alive): nothing is copied.
-#[expect(clippy::needless_pass_by_value, reason = "the message takes the buffer over: its tensors are views of it")]
-pub fn decode(buffer: SharedBuffer) -> Result<Message, WireError> {
-    let bytes = buffer.as_bytes();
-    let Some((prefix, _)) = bytes.split_first_chunk::<PREFIX>() else {
-        return Err(WireError::Truncated { what: "the prefix", needed: wide(PREFIX), left: wide(bytes.len()) });
-    };
-    let mut prefix = Reader::new(prefix);
-    let magic = prefix.array::<8>("the magic")?;
+/// A message whose header has been read and found good, and which otherwise stands as it came.
+///
+/// What the unpacked message takes is known and was held against a limit; until [`Packed::unpack`] nothing of it is
+/// allocated, not even what the header lists. A queue of these takes what came over the wire and no more.
+#[derive(Debug)]
+pub struct Packed {
+    buffer: SharedBuffer,
+    raw_bytes: u64,
+}
+
+/// Reads the header of a whole message. `most` bytes may the message have when it is unpacked.
+pub fn open(buffer: SharedBuffer, most: u64) -> Result<Packed, WireError> {
+    // Tensors are cast in place: a buffer that begins anywhere else is moved once.
+    let buffer =
+        if buffer.is_aligned() { buffer } else { SharedBuffer::copy_of(buffer.as_bytes()).map_err(no_memory)? };
+    let (head, mut cursor) = read(buffer.as_bytes())?;
+    let needed = wide(cursor.at).saturating_add(wide(head.layout.raw_len));
+    if needed > most {
+        return Err(WireError::OverLimit { needed, limit: most });
+    }
+    if !head.compressed {
+        let mut parts = head.layout.parts().iter();
+        if let Some(body) = parts.next() {
+            cursor.take(body.len, "the body")?;
+        }
+        for tensor in parts {
+            cursor.take(tensor.len, "a tensor")?;
+        }
+        if cursor.at != buffer.len() {
+            let extra = buffer.len() - cursor.at;
+            return Err(WireError::Malformed(format!("{extra} bytes follow the last tensor")));
+        }
+    }
+    Ok(Packed { buffer, raw_bytes: needed })
+}
+
+/// Prefix and header; the cursor then stands at the payload.
+fn read(bytes: &[u8]) -> Result<(Head, Cursor<'_>), WireError> {
+    let mut cursor = Cursor { bytes, at: 0 };
+    let mut prefix = Reader::new(cursor.take(PREFIX, "the prefix")?);
+    let magic = prefix.array::<{ MAGIC.len() }>("the magic")?;
     if magic != MAGIC {
         return Err(WireError::BadMagic(magic.to_vec()));
+    }
+    let [version] = prefix.array("the version")?;
+    if version != VERSION {
+        return Err(WireError::UnknownVersion { found: version });
     }
     let header_len = u64::from_le_bytes(prefix.array("the header's length")?);
     let header_len = usize::try_from(header_len).unwrap_or(usize::MAX);
     limit("header bytes", header_len, MAX_HEADER_BYTES)?;
+    let head = Head::read(cursor.take(header_len, "the header")?)?;
+    Ok((head, cursor))
+}
 
-    let mut cursor = Cursor { buffer: &buffer, at: PREFIX };
-    let header = cursor.take(header_len, "the header")?;
-    let mut reader = Reader::new(header.as_bytes());
-    let head = Head::read(&mut reader)?;
-    reader.end()?;
+/// [`open`] and [`Packed::unpack`] at once.
+pub fn decode(buffer: SharedBuffer, most: u64) -> Result<Message, WireError> {
+    open(buffer, most)?.unpack()
+}
 
-    let body_len = usize::try_from(head.body_len).unwrap_or(usize::MAX);
-    let body = cursor.take(body_len, "the body")?;
+impl Packed {
+    /// The message's kind.
+    pub fn kind(&self) -> &str {
+        header::kind(self.buffer.as_bytes().get(PREFIX..).unwrap_or_default())
+    }
+
+    /// Bytes as they came.
+    pub fn wire_bytes(&self) -> u64 {
+        wide(self.buffer.len())
+    }
+
+    /// Bytes of the message with every tensor raw and nothing compressed; what it takes in memory.
+    pub const fn raw_bytes(&self) -> u64 {
+        self.raw_bytes
+    }
+
+    /// The message. Where every tensor travelled as it is and nothing was compressed, tensors and body are views of the
+    /// buffer (which they keep alive) and nothing is copied. Otherwise all of them are views of one new buffer, and the
+    /// old one is let go.
+    pub fn unpack(self) -> Result<Message, WireError> {
+        let Self { buffer, .. } = self;
+        let (head, cursor) = read(buffer.as_bytes())?;
+        let payload_at = cursor.at;
+        if !head.compressed && head.layout.is_raw() {
+            return assemble(head, &buffer, payload_at);
+        }
+        let mut out = SharedBufferMut::with_len(head.layout.raw_len).map_err(no_memory)?;
+        let payload = buffer.as_bytes().get(payload_at..).unwrap_or_default();
+        if head.compressed {
+            decompress(&head, payload, out.as_mut_bytes())?;
+        } else {
+            head.layout.scatter(0, payload, out.as_mut_bytes())?;
+        }
+        assemble(head, &out.freeze(), 0)
+    }
+}
+
+/// Block by block, so that the payload is never there twice.
+fn decompress(head: &Head, payload: &[u8], out: &mut [u8]) -> Result<(), WireError> {
+    let mut frames = Unpacker::new(payload)?;
+    if head.layout.is_raw() {
+        for block in out.chunks_mut(BLOCK) {
+            frames.unpack(block)?;
+        }
+        return frames.end();
+    }
+    let mut room = SharedBufferMut::with_len(BLOCK.min(head.layout.len)).map_err(no_memory)?;
+    for offset in (0..head.layout.len).step_by(BLOCK) {
+        let len = BLOCK.min(head.layout.len - offset);
+        let block = room.as_mut_bytes().get_mut(..len).unwrap_or_default();
+        frames.unpack(block)?;
+        head.layout.scatter(offset, block, out)?;
+    }
+    frames.end()
+}
+
+/// Makes the message of views of an unpacked payload that begins at `at` of `buffer`.
+fn assemble(head: Head, buffer: &SharedBuffer, at: usize) -> Result<Message, WireError> {
+    let Head { message, models: specs, layout, .. } = head;
+    let mut cursor = Cursor { bytes: buffer.as_bytes(), at };
+    let mut parts = layout.parts().iter();
+    let mut next = |what: &'static str| {
+        let len = parts.next().map_or(0, |part| part.raw_len);
+        let start = cursor.at;
+        cursor.take(len, what)?;
+        buffer.slice(start, len).ok_or_else(|| WireError::Failed("a part lies outside its buffer".into()))
+    };
+    let body = next("the body")?;
     let body = if body.is_empty() { Bytes::new() } else { Bytes::from_owner(body) };
-    let mut models = Vec::with_capacity(head.models.len());
-    for (name, tensors) in head.models {
+    let mut models = Vec::with_capacity(specs.len());
+    for (name, tensors) in specs {
         let mut model = Model::new();
-        for Spec { name, dtype, shape } in tensors {
-            let len = byte_len(&shape, dtype).map_err(|error| malformed(&name, &error))?;
-            let data = cursor.take(len, "a tensor")?;
-            let tensor = Tensor::from_buffer(&shape, dtype, data).map_err(|error| malformed(&name, &error))?;
-            if let Some(name) = (!model.insert_new(name.clone(), tensor)).then_some(name) {
-                return Err(WireError::Malformed(format!("two tensors of a model are named {name:?}")));
-            }
+        for Spec { name, dtype, shape, .. } in tensors {
+            let data = next("a tensor")?;
+            let tensor = Tensor::from_buffer(&shape, dtype, data)
+                .map_err(|error| WireError::Malformed(format!("tensor {name:?}: {error}")))?;
+            model.insert(name, tensor);
         }
         models.push((name, model));
     }
-    if cursor.at != buffer.len() {
-        let extra = buffer.len() - cursor.at;
-        return Err(WireError::Malformed(format!("{extra} bytes follow the last tensor")));
-    }
-    let message = Message { models, body, ..head.message };
-    super::check(&message)?;
-    Ok(message)
+    Ok(Message { models, body, ..message })
 }
 
-/// What the header says, before any tensor is made.
-struct Head {
-    message: Message,
-    models: Vec<(String, Vec<Spec>)>,
-    body_len: u64,
-}
-
-/// One tensor as the header announces it.
-struct Spec {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<u64>,
-}
-
-impl Head {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, WireError> {
-        let kind = reader.text("the kind")?;
-        let round = reader.u64("the round")?;
-        let form = reader.u8("the form")?;
-        let form = Form::from_code(form).ok_or_else(|| WireError::Malformed(format!("unknown form {form}")))?;
-        let base = match reader.u8("the base")? {
-            0 => None,
-            1 => Some(BaseRef {
-                sender: EndId::new(&reader.text("the base's sender")?)
-                    .map_err(|error| WireError::Malformed(error.to_string()))?,
-                message: reader.u64("the base's message")?,
-                round: reader.u64("the base's round")?,
-            }),
-            other => return Err(WireError::Malformed(format!("{other} says neither that there is a base nor none"))),
-        };
-        let samples = reader.u64("the samples")?;
-
-        let mut metrics = Vec::new();
-        for _ in 0..reader.count("metrics", MAX_METRICS, 12)? {
-            let name = reader.text("a metric's name")?;
-            metrics.push(Metric { name, value: f64::from_bits(reader.u64("a metric's value")?) });
-        }
-        let mut models = Vec::new();
-        let mut total = 0_usize;
-        for _ in 0..reader.count("models", MAX_MODELS, 8)? {
-            let name = reader.text("a model's name")?;
-            let count = reader.count("tensors", MAX_TENSORS, 9)?;
-            total = total.saturating_add(count);
-            limit("tensors", total, MAX_TENSORS)?;
-            let mut tensors = Vec::new();
-            for _ in 0..count {
-                tensors.push(Spec::read(reader)?);
-            }
-            models.push((name, tensors));
-        }
-        let body_len = reader.u64("the body's length")?;
-        let message = Message { kind, round, form, base, samples, metrics, ..Message::default() };
-        Ok(Self { message, models, body_len })
-    }
-}
-
-impl Spec {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, WireError> {
-        let name = reader.text("a tensor's name")?;
-        let code = reader.u8("a tensor's dtype")?;
-        let dtype = Dtype::from_code(code)
-            .ok_or_else(|| WireError::Malformed(format!("tensor {name:?} has the unknown dtype {code}")))?;
-        let mut shape = Vec::new();
-        for _ in 0..reader.count("dimensions", MAX_DIMENSIONS, 8)? {
-            shape.push(reader.u64("a tensor's shape")?);
-        }
-        Ok(Self { name, dtype, shape })
-    }
-}
-
-/// Reads the header from front to back.
-struct Reader<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
-    }
-
-    fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], WireError> {
-        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
-            return Err(WireError::Truncated { what, needed: wide(len), left: wide(self.rest.len()) });
-        };
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], WireError> {
-        let Some((taken, rest)) = self.rest.split_first_chunk::<N>() else {
-            return Err(WireError::Truncated { what, needed: wide(N), left: wide(self.rest.len()) });
-        };
-        self.rest = rest;
-        Ok(*taken)
-    }
-
-    fn u8(&mut self, what: &'static str) -> Result<u8, WireError> {
-        Ok(u8::from_le_bytes(self.array(what)?))
-    }
-
-    fn u32(&mut self, what: &'static str) -> Result<u32, WireError> {
-        Ok(u32::from_le_bytes(self.array(what)?))
-    }
-
-    fn u64(&mut self, what: &'static str) -> Result<u64, WireError> {
-        Ok(u64::from_le_bytes(self.array(what)?))
-    }
-
-    fn text(&mut self, what: &'static str) -> Result<String, WireError> {
-        let len = usize::try_from(self.u32(what)?).unwrap_or(usize::MAX);
-        let bytes = self.take(len, what)?;
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(WireError::Malformed(format!("{what} is not UTF-8"))),
-        }
-    }
-
-    /// A number of things of at least `least` bytes each: never more than fit into what is left.
-    fn count(&mut self, what: &'static str, most: usize, least: usize) -> Result<usize, WireError> {
-        let count = usize::try_from(self.u32(what)?).unwrap_or(usize::MAX);
-        limit(what, count, most)?;
-        let needed = count.saturating_mul(least);
-        if needed > self.rest.len() {
-            return Err(WireError::Truncated { what, needed: wide(needed), left: wide(self.rest.len()) });
-        }
-        Ok(count)
-    }
-
-    fn end(&self) -> Result<(), WireError> {
-        if self.rest.is_empty() {
-            return Ok(());
-        }
-        Err(WireError::Malformed(format!("{} bytes of the header say nothing", self.rest.len())))
-    }
-}
-
-/// Cuts views off the buffer, each with its padding.
+/// Walks over a buffer; each step has zero bytes up to a multiple of 8 behind it.
 struct Cursor<'a> {
-    buffer: &'a SharedBuffer,
+    bytes: &'a [u8],
     at: usize,
 }
 
-impl Cursor<'_> {
-    fn take(&mut self, len: usize, what: &'static str) -> Result<SharedBuffer, WireError> {
-        let left = self.buffer.len().saturating_sub(self.at);
+impl<'a> Cursor<'a> {
+    fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], WireError> {
+        let left = self.bytes.len().saturating_sub(self.at);
         let truncated = || WireError::Truncated { what, needed: wide(len), left: wide(left) };
         let padded = len.checked_next_multiple_of(8).filter(|padded| *padded <= left).ok_or_else(truncated)?;
-        let taken = self.buffer.slice(self.at, len).ok_or_else(truncated)?;
-        let padding = self.buffer.slice(self.at + len, padded - len).ok_or_else(truncated)?;
-        if padding.as_bytes().iter().any(|byte| *byte != 0) {
+        let step = self.bytes.get(self.at..self.at + padded).ok_or_else(truncated)?;
+        let (taken, padding) = step.split_at_checked(len).ok_or_else(truncated)?;
+        if padding.iter().any(|byte| *byte != 0) {
             return Err(WireError::Malformed(format!("the padding after {what} is not zero")));
         }
         self.at += padded;
@@ -210,10 +171,7 @@ impl Cursor<'_> {
     }
 }
 
-fn malformed(tensor: &str, error: &ModelError) -> WireError {
-    WireError::Malformed(format!("tensor {tensor:?}: {error}"))
-}
-
-fn wide(len: usize) -> u64 {
-    u64::try_from(len).unwrap_or(u64::MAX)
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+fn no_memory(error: ModelError) -> WireError {
+    WireError::Failed(error.to_string())
 }

@@ -1,10 +1,13 @@
-//! From a message to segments: only the header is new memory.
+//! From a message to segments: of one whose tensors travel as they are, only the header is new memory.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{MAGIC, PREFIX};
-use crate::{Message, ModelError, SharedBuffer, SharedBufferMut, Tensor};
+use super::compress::{BLOCK, Packer};
+use super::encoding::{Encoding, Packing, packings};
+use super::layout::Layout;
+use super::{MAGIC, PREFIX, VERSION, WireError, header, kernels, wide};
+use crate::{Dtype, Message, ModelError, SharedBuffer, SharedBufferMut, Tensor};
 
 /// Zero bytes up to a multiple of 8.
 static PADDING: [u8; 8] = [0; 8];
@@ -12,9 +15,9 @@ static PADDING: [u8; 8] = [0; 8];
 /// A run of an encoded message's bytes, shared with what it came from.
 #[derive(Debug, Clone)]
 pub enum Segment {
-    /// Prefix and header, a body, or padding.
+    /// Prefix and header, a body, padding, or what was narrowed or compressed.
     Bytes(Bytes),
-    /// A tensor's elements.
+    /// A tensor's elements as they are.
     Tensor(Tensor),
 }
 
@@ -33,6 +36,8 @@ impl Segment {
 pub struct Encoded {
     /// Bytes of the whole message.
     pub total_len: u64,
+    /// Bytes that it would have with every tensor as it is and nothing compressed.
+    pub raw_len: u64,
     /// What it consists of, in order; none is empty.
     pub segments: Vec<Segment>,
     /// Where each segment begins.
@@ -41,7 +46,7 @@ pub struct Encoded {
 
 impl Encoded {
     fn new() -> Self {
-        Self { total_len: 0, segments: Vec::new(), starts: Vec::new() }
+        Self { total_len: 0, raw_len: 0, segments: Vec::new(), starts: Vec::new() }
     }
 
     fn push(&mut self, segment: Segment) {
@@ -120,69 +125,116 @@ impl Encoded {
     }
 }
 
-/// Encodes a message. Tensors and body are shared, not copied. [`super::check`] says beforehand whether the receiver will
-/// take it.
+/// Encodes a message as it is: tensors and body are shared, not copied. [`super::check`] says beforehand whether the
+/// receiver will take it.
 pub fn encode(message: &Message) -> Encoded {
-    let header = header(message);
-    let mut head = Vec::with_capacity(PREFIX + header.len());
-    head.extend(MAGIC);
-    head.extend(u64::try_from(header.len()).unwrap_or(u64::MAX).to_le_bytes());
-    head.extend(header);
     let mut encoded = Encoded::new();
-    encoded.push(Segment::Bytes(head.into()));
+    encoded.push(head(message, &[], false));
     encoded.push(Segment::Bytes(message.body.clone()));
     for (_, model) in &message.models {
         for (_, tensor) in model.iter() {
             encoded.push(Segment::Tensor(tensor.clone()));
         }
     }
+    encoded.raw_len = encoded.total_len;
     encoded
 }
 
-/// The header's bytes without prefix and padding.
-pub(super) fn header(message: &Message) -> Vec<u8> {
-    let mut out = Vec::new();
-    text(&mut out, &message.kind);
-    out.extend(message.round.to_le_bytes());
-    out.push(message.form.code());
-    match &message.base {
-        None => out.push(0),
-        Some(base) => {
-            out.push(1);
-            text(&mut out, base.sender.as_str());
-            out.extend(base.message.to_le_bytes());
-            out.extend(base.round.to_le_bytes());
+/// Encodes a message as asked for. What travels as it is is shared, not copied; the rest is new memory of the size that
+/// travels. A message that zstd makes no smaller goes uncompressed.
+pub fn encode_as(message: &Message, encoding: Encoding) -> Result<Encoded, WireError> {
+    if !encoding.is_work() {
+        return Ok(encode(message));
+    }
+    let packings = packings(message, encoding.tensors)?;
+    let parts = Parts::new(message, &packings)?;
+    if let Some(level) = encoding.zstd
+        && let Some(compressed) = parts.compressed(level)?
+    {
+        return Ok(compressed);
+    }
+    parts.plain()
+}
+
+/// The first segment: prefix and header.
+fn head(message: &Message, packings: &[Packing], compressed: bool) -> Segment {
+    let header = header::write(message, packings, compressed);
+    let mut head = Vec::with_capacity(PREFIX + header.len());
+    head.extend(MAGIC);
+    head.push(VERSION);
+    head.extend(wide(header.len()).to_le_bytes());
+    head.extend(header);
+    Segment::Bytes(head.into())
+}
+
+/// A message taken apart: how each tensor travels, and where.
+struct Parts<'a> {
+    message: &'a Message,
+    packings: &'a [Packing],
+    layout: Layout,
+    /// The body first; one for each part of the layout.
+    sources: Vec<Segment>,
+}
+
+impl<'a> Parts<'a> {
+    fn new(message: &'a Message, packings: &'a [Packing]) -> Result<Self, WireError> {
+        let tensors = message.models.iter().flat_map(|(_, model)| model.iter().map(|(_, tensor)| tensor));
+        let body = Segment::Bytes(message.body.clone());
+        let sources: Vec<Segment> = [body].into_iter().chain(tensors.cloned().map(Segment::Tensor)).collect();
+        let mut layout = Layout::default();
+        for (source, packing) in sources.iter().zip([&Packing::Raw].into_iter().chain(packings)) {
+            let dtype = if let Segment::Tensor(tensor) = source { tensor.dtype() } else { Dtype::Uint8 };
+            let pushed = layout.push(*packing, dtype, source.as_bytes().len());
+            pushed.ok_or_else(|| WireError::Failed("a message larger than memory can be".into()))?;
         }
+        Ok(Self { message, packings, layout, sources })
     }
-    out.extend(message.samples.to_le_bytes());
-    count(&mut out, message.metrics.len());
-    for metric in &message.metrics {
-        text(&mut out, &metric.name);
-        out.extend(metric.value.to_le_bytes());
+
+    fn begin(&self, compressed: bool) -> Encoded {
+        let mut encoded = Encoded::new();
+        encoded.push(head(self.message, self.packings, compressed));
+        encoded.raw_len = encoded.total_len + wide(self.layout.raw_len);
+        encoded
     }
-    count(&mut out, message.models.len());
-    for (name, model) in &message.models {
-        text(&mut out, name);
-        count(&mut out, model.len());
-        for (name, tensor) in model.iter() {
-            text(&mut out, name);
-            out.push(tensor.dtype().code());
-            count(&mut out, tensor.shape().len());
-            for extent in tensor.shape() {
-                out.extend(extent.to_le_bytes());
+
+    fn plain(&self) -> Result<Encoded, WireError> {
+        let mut encoded = self.begin(false);
+        for (part, source) in self.layout.parts().iter().zip(&self.sources) {
+            if part.packing == Packing::Raw {
+                encoded.push(source.clone());
+            } else {
+                let mut narrow = SharedBufferMut::with_len(part.len).map_err(no_memory)?;
+                kernels::narrow(part.packing, part.dtype, source.as_bytes(), narrow.as_mut_bytes())?;
+                encoded.push(Segment::Bytes(Bytes::from_owner(narrow.freeze())));
             }
         }
+        Ok(encoded)
     }
-    out.extend(u64::try_from(message.body.len()).unwrap_or(u64::MAX).to_le_bytes());
-    out
+
+    /// `None` when that is no smaller.
+    fn compressed(&self, level: u8) -> Result<Option<Encoded>, WireError> {
+        let mut encoded = self.begin(true);
+        let most = encoded.total_len + wide(self.layout.len);
+        let largest = BLOCK.min(self.layout.len);
+        let mut packer = Packer::new(level, largest)?;
+        let mut block = SharedBufferMut::with_len(largest).map_err(no_memory)?;
+        for offset in (0..self.layout.len).step_by(BLOCK) {
+            let len = BLOCK.min(self.layout.len - offset);
+            let block = block.as_mut_bytes().get_mut(..len).unwrap_or_default();
+            let source = |part: usize| self.sources.get(part).map_or(&[][..], Segment::as_bytes);
+            self.layout.gather(offset, block, source)?;
+            let frame = packer.pack(block)?;
+            let len = frame.len();
+            encoded.append(Segment::Bytes(frame), len);
+            if encoded.total_len >= most {
+                return Ok(None);
+            }
+        }
+        Ok(Some(encoded))
+    }
 }
 
-fn text(out: &mut Vec<u8>, text: &str) {
-    count(out, text.len());
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// A length as `u32`. One above 4 GiB saturates and is refused by the receiver; [`super::check`] refuses it before.
-fn count(out: &mut Vec<u8>, count: usize) {
-    out.extend(u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+fn no_memory(error: ModelError) -> WireError {
+    WireError::Failed(error.to_string())
 }

@@ -111,9 +111,9 @@ impl HostState {
     }
 
     fn receive(&mut self, received: Received) -> Result<channels::Message, HostError> {
-        let Received { id, sender, message, wire_bytes } = received;
+        let Received { id, sender, message, raw_bytes, .. } = received;
         // Its tensors are views into one buffer, which lives as long as any of them.
-        let charge = self.quota.charge(wire_bytes)?;
+        let charge = self.quota.charge(raw_bytes)?;
         let handle = self.remember(sender.clone(), id, message.round);
         let mut models = Vec::with_capacity(message.models.len());
         for (name, model) in message.models {

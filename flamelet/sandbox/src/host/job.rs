@@ -13,6 +13,27 @@ use crate::state::{AggregatorHandle, HostState, ModelHandle};
 
 /// Metrics that one call may record.
 const MAX_METRICS: usize = 1_000;
+/// What the host measures itself: messages as they travelled and, where the job compresses them, as they were before and
+/// are after it.
+const BYTES: [&str; 4] = ["bytesSent", "bytesReceived", "rawBytesSent", "rawBytesReceived"];
+
+impl HostState {
+    /// Bytes of messages since the last record, on all channels.
+    fn bytes_since_last_time(&mut self) -> impl Iterator<Item = (&'static str, u64)> {
+        let mut now = [0; BYTES.len()];
+        for channel in self.channels.values() {
+            let stats = channel.stats();
+            let more = [stats.bytes_out, stats.bytes_in, stats.raw_bytes_out, stats.raw_bytes_in];
+            for (sum, more) in now.iter_mut().zip(more) {
+                *sum += more;
+            }
+        }
+        let before = std::mem::replace(&mut self.reported_bytes, now);
+        let plain = self.spec.channels.iter().all(|spec| spec.config.encoding.is_plain());
+        let differences = now.into_iter().zip(before).map(|(now, before)| now - before);
+        BYTES.into_iter().zip(differences).take(if plain { 2 } else { 4 })
+    }
+}
 
 impl Host for HostState {
     fn task_id(&mut self) -> wasmtime::Result<String> {
@@ -99,15 +120,7 @@ impl Host for HostState {
         for metric in &mut values {
             metric.name = crate::printable(&metric.name).chars().take(64).collect();
         }
-        // The host's own measurement: bytes of messages since the last record, on all channels.
-        let (mut sent, mut received) = (0, 0);
-        for channel in self.channels.values() {
-            let stats = channel.stats();
-            sent += stats.bytes_out;
-            received += stats.bytes_in;
-        }
-        let (sent_before, received_before) = std::mem::replace(&mut self.reported_bytes, (sent, received));
-        for (name, bytes) in [("bytesSent", sent - sent_before), ("bytesReceived", received - received_before)] {
+        for (name, bytes) in self.bytes_since_last_time() {
             values.retain(|metric| metric.name != name);
             #[expect(clippy::cast_precision_loss, reason = "bytes of a round are far below 2^53")]
             values.push(Metric { name: name.into(), value: bytes as f64 });
