@@ -60,7 +60,7 @@ async fn an_end_whose_connection_breaks_for_good_is_closed_by_its_will() {
 #[tokio::test]
 async fn a_missing_broker_is_one_message_that_names_place_and_fix() {
     let url = format!("mqtt://127.0.0.1:{}", common::free_port());
-    let settings = MqttSettings { url: url.clone(), client_id: "x".into(), username: None, password: None };
+    let settings = MqttSettings { url: url.clone(), client_id: "x".into(), ..MqttSettings::default() };
     let connected = tokio::time::timeout(LONG, MqttTransport::connect(&settings, "job", &id(1))).await.unwrap();
     let Err(ChannelError::Unavailable(text)) = connected else { panic!("it connected to nothing") };
     assert!(text.contains("127.0.0.1") && text.contains("check the address"), "{text}");

@@ -5,11 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rumqttc::NetworkOptions;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, DisconnectReasonCode, Packet as Mqtt, Publish, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{
+    ConnAck, ConnectReturnCode, DisconnectReasonCode, Packet as Mqtt, PubAckReason, Publish, SubscribeReasonCode,
+};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use super::tls;
 
 /// Publishes that wait for the poller.
 const REQUESTS: usize = 16;
@@ -23,6 +27,8 @@ const UNANNOUNCED: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Link {
     Down(Option<String>),
+    /// The broker does not want us, or we do not trust it: trying again would change nothing.
+    Refused(String),
     /// `epoch` counts connections.
     Up {
         epoch: u64,
@@ -88,6 +94,8 @@ impl Poller {
     async fn run(mut self) {
         let mut epoch = 0;
         let mut back_off = BACK_OFF.0;
+        // One line about refused publishes is enough for a task.
+        let mut told = false;
         loop {
             let event = tokio::select! {
                 event = self.events.poll() => event,
@@ -108,7 +116,12 @@ impl Poller {
                         let _ = arrived.send(publish).await;
                     }
                 }
-                Ok(Event::Incoming(Mqtt::PubAck(_))) => self.acks.send_modify(|acks| acks.published += 1),
+                Ok(Event::Incoming(Mqtt::PubAck(ack))) => {
+                    if ack.reason == PubAckReason::NotAuthorized && !std::mem::replace(&mut told, true) {
+                        tracing::error!("the broker refuses what this task publishes; check its topic ACLs");
+                    }
+                    self.acks.send_modify(|acks| acks.published += 1);
+                }
                 Ok(Event::Incoming(Mqtt::SubAck(suback))) => {
                     let granted = |code: &SubscribeReasonCode| matches!(code, SubscribeReasonCode::Success(_));
                     let refused = suback.return_codes.iter().filter(|code| !granted(code)).count();
@@ -119,7 +132,7 @@ impl Poller {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    if !self.broke(&error) {
+                    if !self.broke(&error, epoch == 0) {
                         return;
                     }
                     tokio::select! {
@@ -132,8 +145,13 @@ impl Poller {
     }
 
     /// Notes that the connection broke; whether to connect again.
-    fn broke(&self, error: &ConnectionError) -> bool {
+    fn broke(&self, error: &ConnectionError, first: bool) -> bool {
         let was_up = matches!(*self.link.borrow(), Link::Up { .. });
+        let refused = refusal(error);
+        if let Some(why) = refused.as_ref().filter(|_| first) {
+            self.link.send_replace(Link::Refused(why.clone()));
+            return false;
+        }
         self.link.send_replace(Link::Down(Some(error.to_string())));
         match error {
             ConnectionError::RequestsDone => false,
@@ -148,14 +166,37 @@ impl Poller {
                 false
             }
             _ => {
-                if was_up && !self.stop.is_cancelled() {
-                    tracing::warn!(%error, "the connection to the broker broke; connecting again");
-                } else {
-                    tracing::debug!(%error, "no connection to the broker");
+                match refused {
+                    // It took us before: an operator who changes logins or certificates may not be done yet.
+                    Some(why) => tracing::warn!("the broker does not take this task back: {why}; trying again"),
+                    None if was_up && !self.stop.is_cancelled() => {
+                        tracing::warn!(%error, "the connection to the broker broke; connecting again");
+                    }
+                    None => tracing::debug!(%error, "no connection to the broker"),
                 }
                 true
             }
         }
+    }
+}
+
+/// Why the broker will not take us next time either; `None` where it may.
+fn refusal(error: &ConnectionError) -> Option<String> {
+    use ConnectReturnCode as Code;
+    let ConnectionError::ConnectionRefused(code) = error else { return tls::refusal(error) };
+    match code {
+        // Its own trouble, which passes.
+        Code::ServiceUnavailable
+        | Code::ServerUnavailable
+        | Code::ServerBusy
+        | Code::QuotaExceeded
+        | Code::ConnectionRateExceeded
+        | Code::UnspecifiedError
+        | Code::ImplementationSpecificError => None,
+        Code::BadUserNamePassword | Code::NotAuthorized | Code::BadAuthenticationMethod | Code::Banned => {
+            Some(format!("it refuses the login ({code:?}); check user, password and client certificate"))
+        }
+        code => Some(format!("it refuses the connection ({code:?}); it has to speak MQTT 5")),
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod address;
 mod connection;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,7 @@ use flame_model::EndId;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, LastWillProperties, Publish};
+use rumqttc::{TlsConfiguration, Transport as Carrier};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,6 +35,7 @@ use crate::topics;
 use crate::transport::{Incoming, Lane, Packet, Transport};
 use address::Address;
 use connection::{Connection, Link};
+pub use tls::{TlsIdentity, TlsSettings};
 
 /// Largest packet that is accepted, and announced to the broker. rumqttc's own default of 10 KiB would make every larger
 /// packet a fatal error that repeats for ever.
@@ -51,9 +54,9 @@ const FIRST_CONNECT: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// Where the broker is and as whom to log in.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct MqttSettings {
-    /// `mqtt://[user[:password]@]host[:port]`; the port defaults to 1883.
+    /// `mqtt://[user[:password]@]host[:port]`, the port defaulting to 1883, or `mqtts://…` for TLS, defaulting to 8883.
     pub url: String,
     /// One per attempt of a task, such as `<agent id>-<attempt>`: the broker ends a connection when another one comes
     /// with the same id, so a task that shared it with its earlier attempt would fight with it. Attempts are fenced by
@@ -63,6 +66,8 @@ pub struct MqttSettings {
     pub username: Option<String>,
     /// Password to the login.
     pub password: Option<String>,
+    /// Certificates, for `mqtts://`.
+    pub tls: TlsSettings,
 }
 
 impl std::fmt::Debug for MqttSettings {
@@ -99,7 +104,7 @@ struct Subscriber {
 
 impl MqttTransport {
     /// Connects `me`, a task of `job`, and waits until the broker has accepted it (15 s at most); from then on it
-    /// reconnects by itself.
+    /// reconnects by itself. A login that is refused, or a certificate that is not trusted, is an error at once.
     pub async fn connect(settings: &MqttSettings, job: &str, me: &EndId) -> Result<Self, ChannelError> {
         let address = Address::parse(&settings.url)?;
         if settings.client_id.is_empty() || settings.client_id.contains(['+', '#', '$', '/']) {
@@ -107,14 +112,15 @@ impl MqttTransport {
                 "an MQTT client id must not be empty and must hold no `+`, `#`, `$` or `/`".into(),
             ));
         }
+        let carrier = carrier(settings, &address)?;
         let mut token = [0; 32];
         getrandom::fill(&mut token)
             .map_err(|error| ChannelError::Internal(format!("the system gives no random bytes: {error}")))?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let (arrived, arrivals) = mpsc::channel(LANE);
-        let receiving = receiving_options(settings, &address, topics::gone(job, me), &token);
-        let publishing = basic_options(settings, &address, "-out");
+        let receiving = receiving_options(settings, &address, &carrier, topics::gone(job, me), &token);
+        let publishing = basic_options(settings, &address, &carrier, "-out");
         let state = Arc::new(State {
             receiving: Connection::start(receiving, Some(arrived), stop.clone(), &tasks),
             publishing: Connection::start(publishing, None, stop.clone(), &tasks),
@@ -129,17 +135,20 @@ impl MqttTransport {
         let transport = Self { state, commitment: commit(&token), tasks };
         for connection in [&transport.state.receiving, &transport.state.publishing] {
             let mut link = connection.link.clone();
-            let up = tokio::time::timeout(FIRST_CONNECT, link.wait_for(|link| matches!(link, Link::Up { .. }))).await;
-            if matches!(up, Ok(Ok(_))) {
-                continue;
-            }
+            let settled = |link: &Link| !matches!(link, Link::Down(_));
+            // Whatever came of it stands in the link.
+            let _ = tokio::time::timeout(FIRST_CONNECT, link.wait_for(settled)).await;
+            let Address { host, port, .. } = &address;
             let why = match &*connection.link.borrow() {
+                Link::Up { .. } => continue,
+                Link::Refused(why) => {
+                    return Err(ChannelError::NotPermitted(format!("the MQTT broker at {host}:{port}: {why}")));
+                }
                 Link::Down(Some(why)) => format!(": {why}"),
-                _ => String::new(),
+                Link::Down(None) => String::new(),
             };
             return Err(ChannelError::Unavailable(format!(
-                "no MQTT broker answers at {}:{}{why}; check the address, the login and that it speaks MQTT 5",
-                address.host, address.port
+                "no MQTT broker answers at {host}:{port}{why}; check the address, the login and that it speaks MQTT 5"
             )));
         }
         Ok(transport)
@@ -159,7 +168,7 @@ impl MqttTransport {
             let goodbye = async {
                 // The broker closes the connection when it has read it.
                 if connection.client.disconnect().await.is_ok() {
-                    let _ = link.wait_for(|link| matches!(link, Link::Down(_))).await;
+                    let _ = link.wait_for(|link| !matches!(link, Link::Up { .. })).await;
                 }
             };
             let _ = tokio::time::timeout(Duration::from_millis(500), goodbye).await;
@@ -175,8 +184,24 @@ impl Drop for MqttTransport {
     }
 }
 
-fn basic_options(settings: &MqttSettings, address: &Address, suffix: &str) -> MqttOptions {
-    let mut options = MqttOptions::new(format!("{}{suffix}", settings.client_id), &address.host, address.port);
+/// What carries the bytes: TCP, or TLS over it.
+fn carrier(settings: &MqttSettings, address: &Address) -> Result<Carrier, ChannelError> {
+    if address.tls {
+        return Ok(Carrier::tls_with_config(TlsConfiguration::Rustls(settings.tls.client_config()?)));
+    }
+    if settings.tls.is_set() {
+        return Err(ChannelError::InvalidArgument(
+            "a CA or client certificate is given for a broker URL without TLS; write mqtts:// or leave them out".into(),
+        ));
+    }
+    Ok(Carrier::tcp())
+}
+
+fn basic_options(settings: &MqttSettings, address: &Address, carrier: &Carrier, suffix: &str) -> MqttOptions {
+    // rumqttc checks the certificate against what it is given as the host: an IPv6 address without its brackets.
+    let host = if address.tls { address.name() } else { &address.host };
+    let mut options = MqttOptions::new(format!("{}{suffix}", settings.client_id), host, address.port);
+    options.set_transport(carrier.clone());
     options.set_keep_alive(KEEP_ALIVE);
     options.set_max_packet_size(Some(MAX_PACKET));
     options.set_outgoing_inflight_upper_limit(IN_FLIGHT);
@@ -187,8 +212,14 @@ fn basic_options(settings: &MqttSettings, address: &Address, suffix: &str) -> Mq
     options
 }
 
-fn receiving_options(settings: &MqttSettings, address: &Address, will: String, token: &[u8; 32]) -> MqttOptions {
-    let mut options = basic_options(settings, address, "");
+fn receiving_options(
+    settings: &MqttSettings,
+    address: &Address,
+    carrier: &Carrier,
+    will: String,
+    token: &[u8; 32],
+) -> MqttOptions {
+    let mut options = basic_options(settings, address, carrier, "");
     options.set_clean_start(false);
     options.set_session_expiry_interval(Some(SESSION_EXPIRY));
     let properties = LastWillProperties {

@@ -58,7 +58,7 @@ fn common_client(job: &str, n: u32) -> String {
 }
 
 pub async fn connect(url: &str, job: &str, n: u32) -> MqttTransport {
-    let settings = MqttSettings { url: url.into(), client_id: common_client(job, n), username: None, password: None };
+    let settings = MqttSettings { url: url.into(), client_id: common_client(job, n), ..MqttSettings::default() };
     MqttTransport::connect(&settings, job, &id(n)).await.unwrap()
 }
 
