@@ -9,9 +9,11 @@
     reason = "a test fails by panicking, and its numbers are small"
 )]
 
+pub mod authority;
+
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -181,17 +183,24 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// `None`, with a printed reason, where mosquitto is not installed.
+    /// With its default configuration. `None`, with a printed reason, where mosquitto is not installed.
     pub fn start() -> Option<Self> {
+        let port = free_port();
+        Self::start_with(port, |_| format!("listener {port} 127.0.0.1\nallow_anonymous true\n"))
+    }
+
+    /// With the configuration that `conf` makes in the folder that it is given; it has to listen on `port`.
+    pub fn start_with(port: u16, conf: impl FnOnce(&Path) -> String) -> Option<Self> {
         let places =
             ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
         let Some(program) = places.iter().map(PathBuf::from).find(|place| place.exists()) else {
             println!("skipped: mosquitto is not installed");
             return None;
         };
-        let port = free_port();
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("conf"), format!("listener {port} 127.0.0.1\nallow_anonymous true\n")).unwrap();
+        // Started by root, it would change to a user that cannot read this folder.
+        let conf = format!("user root\n{}", conf(dir.path()));
+        std::fs::write(dir.path().join("conf"), conf).unwrap();
         let child = Self::spawn(&program, &dir);
         wait_for_port(port);
         Some(Self { child, program, port, dir })
@@ -219,6 +228,11 @@ impl Mosquitto {
 
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
+    }
+
+    /// The same over TLS.
+    pub fn tls_url(&self) -> String {
+        format!("mqtts://localhost:{}", self.port)
     }
 
     pub fn net(&self) -> Net {
