@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flame_api::AgentId;
 use flame_control::{DeployError, Deployer, Launch};
 use flame_sandbox::{Dataset, Limits, Sandbox};
-use flamelet::AgentConfig;
+use flamelet::{AgentConfig, TlsSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +56,7 @@ impl Deployer for InProcessDeployer {
             notifier: launch.notifier,
             datasets: self.datasets.clone(),
             limits: Limits::default(),
+            broker_tls: TlsSettings::default(),
         };
         let shutdown = CancellationToken::new();
         let agent = tokio::spawn({

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         api: SocketAddr::new(args.listen, args.api_port),
         notifier: SocketAddr::new(args.listen, args.notifier_port),
         broker: match values.broker_url() {
-            Some(url) => BrokerChoice::External { url, username: None, password: None },
+            Some(url) => BrokerChoice::External { url, username: None, password: None, ca: None },
             None => BrokerChoice::Embedded { listen: SocketAddr::new(args.listen, args.broker_port) },
         },
         deployer: Arc::new(InProcessDeployer::new(sandbox, datasets)),

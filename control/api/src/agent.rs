@@ -81,12 +81,15 @@ pub struct RosterEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BrokerAccess {
-    /// `mqtt://host:port`. A host of `0.0.0.0` or none means: the host of the apiserver that the agent was given.
+    /// `mqtt://host:port` or, over TLS, `mqtts://host:port`. A host of `0.0.0.0` or none means: the host of the apiserver
+    /// that the agent was given.
     pub url: String,
     /// Login, where the broker wants one.
     pub username: Option<String>,
     /// Its password.
     pub password: Option<Secret>,
+    /// Certificates (PEM) of who vouches for a broker over TLS; absent: whom the agent's machine trusts.
+    pub ca: Option<String>,
 }
 
 /// The bytes of a component, by digest.

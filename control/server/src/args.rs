@@ -21,6 +21,8 @@ pub const API_PORT_VARIABLE: &str = "FLAME_CONTROL_API_PORT";
 pub const NOTIFIER_PORT_VARIABLE: &str = "FLAME_CONTROL_NOTIFIER_PORT";
 /// URL of a broker elsewhere. May hold its login.
 pub const BROKER_VARIABLE: &str = "FLAME_BROKER";
+/// Certificates of who vouches for a broker over TLS.
+pub const BROKER_CA_VARIABLE: &str = "FLAME_BROKER_CA";
 /// Port of the embedded broker.
 pub const BROKER_PORT_VARIABLE: &str = "FLAME_CONTROL_BROKER_PORT";
 /// The flamelet that is started for system tasks.
@@ -38,6 +40,8 @@ Examples:
       The same for participants on other machines.
   flame-control --broker mqtt://broker.example.org:1883
       With a broker that runs elsewhere.
+  flame-control --broker mqtts://broker.example.org --broker-ca ca.crt
+      The same over TLS.
   flame-control --data mnist-test=data/mnist/test
       Grants system tasks a data set, such as the one that a job names for evaluation.
 
@@ -60,9 +64,13 @@ pub struct Args {
     /// Port of the notifier (gRPC)
     #[arg(long, value_name = "PORT", env = NOTIFIER_PORT_VARIABLE, default_value_t = NOTIFIER_PORT)]
     pub notifier_port: u16,
-    /// An MQTT 5 broker that runs elsewhere, mqtt://[USER:PASSWORD@]HOST[:PORT]; without it, one is embedded
+    /// An MQTT 5 broker that runs elsewhere, mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS; without it, one is
+    /// embedded
     #[arg(long, value_name = "URL", env = BROKER_VARIABLE, hide_env_values = true)]
     pub broker: Option<String>,
+    /// Certificates (PEM) of who vouches for a broker over TLS; without it, agents trust whom their machines trust
+    #[arg(long, value_name = "FILE", env = BROKER_CA_VARIABLE)]
+    pub broker_ca: Option<PathBuf>,
     /// Port of the embedded broker
     #[arg(long, value_name = "PORT", env = BROKER_PORT_VARIABLE, default_value_t = BROKER_PORT)]
     pub broker_port: u16,
@@ -95,7 +103,7 @@ pub enum ArgsError {
     /// No home folder is known.
     #[error("there is no home folder: set HOME, or name a folder for the server's data by --home")]
     NoHome,
-    /// The broker's URL is none.
+    /// The broker's URL or its CA cannot be used.
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
@@ -122,6 +130,10 @@ impl Args {
         let broker = match &self.broker {
             Some(url) => BrokerChoice::external(url)?,
             None => BrokerChoice::Embedded { listen: SocketAddr::new(self.listen, self.broker_port) },
+        };
+        let broker = match &self.broker_ca {
+            Some(path) => broker.vouched_by(path)?,
+            None => broker,
         };
         Ok(ServerConfig {
             api: SocketAddr::new(self.listen, self.api_port),
@@ -152,7 +164,7 @@ mod tests {
     fn the_flags_are_consistent_and_the_help_has_examples() {
         Args::command().debug_assert();
         let help = Args::command().render_long_help().to_string();
-        for part in ["Examples:", "FLAME_CONTROL_HOME", "--broker", "NAME=PATH"] {
+        for part in ["Examples:", "FLAME_CONTROL_HOME", "--broker", "--broker-ca", "NAME=PATH"] {
             assert!(help.contains(part), "{part}");
         }
     }

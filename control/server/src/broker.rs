@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use flame_api::{BrokerAccess, Secret};
+use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -18,6 +20,10 @@ use crate::crypto;
 const USERNAME: &str = "flame";
 /// Port of a broker whose URL names none.
 const DEFAULT_PORT: u16 = flame_api::BROKER_PORT;
+/// The same over TLS.
+const DEFAULT_TLS_PORT: u16 = 8883;
+/// Largest file of authorities: it goes out with every grant.
+const MAX_CA: usize = 256 << 10;
 /// Largest packet: a chunk of 256 KiB with its header and what is added per addressee.
 const MAX_PACKET: usize = 1 << 20;
 /// Clients at a time.
@@ -43,12 +49,14 @@ pub enum BrokerChoice {
     },
     /// One that runs elsewhere.
     External {
-        /// `mqtt://host[:port]`.
+        /// `mqtt://host[:port]`, or `mqtts://host[:port]` for TLS.
         url: String,
         /// Login, if it wants one.
         username: Option<String>,
         /// Its password.
         password: Option<Secret>,
+        /// Certificates (PEM) of who vouches for it, for TLS; without, agents trust whom their machines trust.
+        ca: Option<String>,
     },
 }
 
@@ -72,12 +80,22 @@ pub enum BrokerError {
         reason: String,
     },
     /// The URL is none.
-    #[error("`{url}` is not the address of an MQTT broker: {reason}; it looks like mqtt://broker.example.org:1883")]
+    #[error(
+        "`{url}` is not the address of an MQTT broker: {reason}; it looks like mqtt://broker.example.org:1883 or mqtts://broker.example.org:8883"
+    )]
     Url {
         /// What was given.
         url: String,
         /// What is wrong.
         reason: &'static str,
+    },
+    /// The authorities that are to vouch for it cannot be used.
+    #[error("the broker's CA {path} cannot be used: {reason}")]
+    Ca {
+        /// Which file.
+        path: String,
+        /// Why.
+        reason: String,
     },
     /// Nobody answers there.
     #[error(
@@ -92,10 +110,13 @@ pub enum BrokerError {
 }
 
 impl BrokerChoice {
-    /// A broker elsewhere, by its URL: `mqtt://[user:password@]host[:port]`.
+    /// A broker elsewhere, by its URL: `mqtt://[user:password@]host[:port]`, or `mqtts://…` for TLS.
     pub fn external(url: &str) -> Result<Self, BrokerError> {
         let bad = |reason| BrokerError::Url { url: without_login(url), reason };
-        let rest = url.strip_prefix("mqtt://").ok_or_else(|| bad("only mqtt:// is spoken"))?;
+        let (scheme, rest) = url
+            .split_once("://")
+            .filter(|(scheme, _)| default_port(scheme).is_some())
+            .ok_or_else(|| bad("only mqtt:// and mqtts:// are spoken"))?;
         let rest = rest.trim_end_matches('/');
         let (login, host) = match rest.rsplit_once('@') {
             Some((login, host)) => (Some(login), host),
@@ -104,14 +125,40 @@ impl BrokerChoice {
         if host.contains(['/', '?', '#']) {
             return Err(bad("it has a path"));
         }
-        host_and_port(host).ok_or_else(|| bad("it names no host, or no port that there is"))?;
+        let url = format!("{scheme}://{host}");
+        host_and_port(&url).ok_or_else(|| bad("it names no host, or no port that there is"))?;
         let (username, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
             Some((user, password)) => {
-                (Some(user.to_owned()), Some(password).filter(|text| !text.is_empty()).map(Secret::new))
+                let password = Some(unescape(password)).filter(|text| !text.is_empty());
+                (Some(unescape(user)), password.map(Secret::new))
             }
             None => (None, None),
         };
-        Ok(Self::External { url: format!("mqtt://{host}"), username, password })
+        Ok(Self::External { url, username, password, ca: None })
+    }
+
+    /// Names who vouches for a broker over TLS, by a file of certificates (PEM).
+    pub fn vouched_by(self, path: &Path) -> Result<Self, BrokerError> {
+        let bad = |reason: &str| BrokerError::Ca { path: path.display().to_string(), reason: reason.to_owned() };
+        let Self::External { url, username, password, .. } = self else {
+            return Err(bad("the embedded broker has no TLS; name another one by --broker mqtts://HOST"));
+        };
+        if !url.starts_with("mqtts://") {
+            return Err(bad("the broker's URL has no TLS; write mqtts://"));
+        }
+        let pem = std::fs::read_to_string(path).map_err(|error| bad(&error.to_string()))?;
+        if pem.contains("PRIVATE KEY-----") {
+            return Err(bad("it holds a private key, and every agent would get it; give the certificate alone"));
+        }
+        if !pem.contains("-----BEGIN CERTIFICATE-----") {
+            return Err(bad("it holds no certificate in PEM form"));
+        }
+        if pem.len() > MAX_CA {
+            return Err(bad(
+                "it is larger than 256 KiB; give the authority that signed the broker's certificate alone",
+            ));
+        }
+        Ok(Self::External { url, username, password, ca: Some(pem) })
     }
 }
 
@@ -123,11 +170,26 @@ fn without_login(url: &str) -> String {
     }
 }
 
-fn host_and_port(text: &str) -> Option<(&str, u16)> {
+/// Reads a part of a login: `%40` stands for `@`.
+fn unescape(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "mqtt" => Some(DEFAULT_PORT),
+        "mqtts" => Some(DEFAULT_TLS_PORT),
+        _ => None,
+    }
+}
+
+/// Out of a URL without a login.
+fn host_and_port(url: &str) -> Option<(&str, u16)> {
+    let (scheme, text) = url.split_once("://")?;
     let (host, port) = match text.rsplit_once(':') {
         // `[::1]` without a port ends in a bracket.
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-        _ => (text, DEFAULT_PORT),
+        _ => (text, default_port(scheme)?),
     };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     (!bare.is_empty() && port != 0).then_some((bare, port))
@@ -147,19 +209,24 @@ pub async fn provide(choice: &BrokerChoice, password: &Secret) -> Result<BrokerA
                 url: format!("mqtt://{shown}"),
                 username: Some(USERNAME.to_owned()),
                 password: Some(password.clone()),
+                ca: None,
             })
         }
-        BrokerChoice::External { url, username, password } => {
+        BrokerChoice::External { url, username, password, ca } => {
             reach(url).await?;
-            Ok(BrokerAccess { url: url.clone(), username: username.clone(), password: password.clone() })
+            Ok(BrokerAccess {
+                url: url.clone(),
+                username: username.clone(),
+                password: password.clone(),
+                ca: ca.clone(),
+            })
         }
     }
 }
 
 async fn reach(url: &str) -> Result<(), BrokerError> {
-    let address = url.strip_prefix("mqtt://").and_then(host_and_port);
-    let (host, port) =
-        address.ok_or_else(|| BrokerError::Url { url: without_login(url), reason: "it is no mqtt://host:port" })?;
+    let (host, port) = host_and_port(url)
+        .ok_or_else(|| BrokerError::Url { url: without_login(url), reason: "it is no mqtt://host:port" })?;
     let reason = match timeout(REACH_WITHIN, TcpStream::connect((host, port))).await {
         Ok(Ok(_)) => return Ok(()),
         Ok(Err(error)) => error.to_string(),
@@ -263,20 +330,45 @@ mod tests {
 
     #[test]
     fn a_brokers_url_is_taken_apart() {
-        let Ok(BrokerChoice::External { url, username, password }) =
-            BrokerChoice::external("mqtt://me:secret@broker.example.org")
+        let Ok(BrokerChoice::External { url, username, password, ca: None }) =
+            BrokerChoice::external("mqtt://m%40e:sec%3aret@broker.example.org")
         else {
             panic!("it is a URL");
         };
-        assert_eq!((url.as_str(), username.as_deref()), ("mqtt://broker.example.org", Some("me")));
-        assert_eq!(password.unwrap().expose(), "secret");
+        assert_eq!((url.as_str(), username.as_deref()), ("mqtt://broker.example.org", Some("m@e")));
+        assert_eq!(password.unwrap().expose(), "sec:ret");
         for bad in ["broker:1883", "http://broker", "mqtt://", "mqtt://b:port", "mqtt://b/path", "mqtt://b:0"] {
             assert!(BrokerChoice::external(bad).is_err(), "{bad}");
         }
         let error = BrokerChoice::external("amqp://me:secret@host").unwrap_err().to_string();
         assert!(!error.contains("secret"), "{error}");
-        assert_eq!(host_and_port("[::1]"), Some(("::1", 1883)));
-        assert_eq!(host_and_port("[::1]:99"), Some(("::1", 99)));
+        assert_eq!(host_and_port("mqtt://[::1]"), Some(("::1", 1883)));
+        assert_eq!(host_and_port("mqtts://[::1]"), Some(("::1", 8883)));
+        assert_eq!(host_and_port("mqtts://[::1]:99"), Some(("::1", 99)));
+    }
+
+    #[test]
+    fn a_ca_goes_to_agents_and_a_key_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.crt");
+        let vouched = |url: &str, text: &str| {
+            std::fs::write(&path, text).unwrap();
+            BrokerChoice::external(url).unwrap().vouched_by(&path)
+        };
+        let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+        let Ok(BrokerChoice::External { ca: Some(ca), .. }) = vouched("mqtts://broker", pem) else {
+            panic!("it is a CA");
+        };
+        assert_eq!(ca, pem);
+        let key = format!("{pem}-----BEGIN EC PRIVATE KEY-----\nAA==\n");
+        for (url, text, says) in [
+            ("mqtts://broker", key.as_str(), "private key"),
+            ("mqtts://broker", "nothing", "no certificate"),
+            ("mqtt://broker", pem, "write mqtts://"),
+        ] {
+            let error = vouched(url, text).unwrap_err().to_string();
+            assert!(error.contains(says) && error.contains("ca.crt"), "{error}");
+        }
     }
 
     #[tokio::test]

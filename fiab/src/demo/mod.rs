@@ -15,7 +15,7 @@ use anyhow::Context;
 use flame_api::{AgentId, Client, JobId, JobState, Secret, TaskKind};
 use flame_control::{BrokerChoice, Server, ServerConfig};
 use flame_sandbox::{Dataset, Limits, Sandbox, SandboxConfig};
-use flamelet::AgentConfig;
+use flamelet::{AgentConfig, TlsSettings};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -137,6 +137,7 @@ impl Participants {
                 notifier: server.notifier_addr().to_string(),
                 datasets: vec![Arc::new(shard)],
                 limits: Limits::default(),
+                broker_tls: TlsSettings::default(),
             };
             let (sandbox, shutdown) = (Arc::clone(sandbox), shutdown.clone());
             agents.spawn(async move { (task.agent, flamelet::run(config, sandbox, shutdown).await) });

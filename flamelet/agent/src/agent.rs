@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use flame_api::notifier::{EventType, State};
 use flame_api::{Client, ClientError, TaskGrant};
-use flame_channel::Transport;
 use flame_channel::mqtt::MqttTransport;
+use flame_channel::{ChannelError, Transport};
 use flame_model::EndId;
 use flame_sandbox::{Outcome, Sandbox, TaskSink};
 use sha2::{Digest, Sha256};
@@ -262,20 +262,31 @@ async fn prepare(
         return Err("the grant has no channel".into());
     };
     let me = EndId::new(grant.task.as_str()).map_err(|error| error.to_string())?;
-    let settings = mqtt_settings(&channel.broker, &config.apiserver, format!("flame-{}-{}", grant.task, grant.attempt));
+    let client_id = format!("flame-{}-{}", grant.task, grant.attempt);
+    let settings = mqtt_settings(&channel.broker, &config.apiserver, client_id, &config.broker_tls);
     let job = grant.job.to_string();
     let transport = tokio::select! {
         connected = MqttTransport::connect(&settings, &job, &me) => connected,
         () = stop.cancelled() => return Err("the job was stopped".into()),
     };
-    let transport = transport.map_err(|error| {
-        format!(
-            "{error}. fiab's values.yaml or `flame-control --broker` name the broker; it has to be reachable from here"
-        )
-    })?;
+    let transport = transport.map_err(|error| broker_failed(&error))?;
     let transport = Arc::new(transport);
     let carrier: Arc<dyn Transport> = transport.clone();
     let sink: Arc<dyn TaskSink> = reporter.clone();
     let spec = task_spec(grant, config, &carrier, sink, stop.clone()).map_err(|error| error.to_string())?;
     Ok((prepared, spec, transport))
+}
+
+/// What went wrong with the broker, and where it is set.
+fn broker_failed(error: &ChannelError) -> String {
+    let fix = match error {
+        ChannelError::Unavailable(_) => {
+            "fiab's values.yaml or `flame-control --broker` name the broker; it has to be reachable from here"
+        }
+        _ => {
+            "fiab's values.yaml or `flame-control --broker` and `--broker-ca` name the broker, its login and its CA; \
+             `flamelet --broker-ca`, `--broker-cert` and `--broker-key` are this agent's own"
+        }
+    };
+    format!("{error}. {fix}")
 }

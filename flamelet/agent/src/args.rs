@@ -7,7 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::Parser;
 use flame_api::{AgentId, Secret};
+use flame_channel::mqtt::TlsSettings;
 use flame_sandbox::{Dataset, Limits};
+
+use crate::broker::BrokerArgs;
 
 /// Names the task to serve; shown by `flamectl get tasks JOB`.
 const ENV_AGENT_ID: &str = "FLAME_AGENT_ID";
@@ -41,6 +44,9 @@ pub struct Args {
     /// Grants the data set at PATH (an IDX file or a folder of them, .gz too) to the task under NAME. Repeatable.
     #[arg(long, value_name = "NAME=PATH")]
     pub data: Vec<DataArg>,
+    /// Who vouches for the broker, and who this agent is there.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
     /// Folder for compiled components, private to this agent.
     #[arg(long, value_name = "DIR", env = "FLAME_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -86,6 +92,8 @@ pub struct AgentConfig {
     pub datasets: Vec<Arc<Dataset>>,
     /// What the task may use at the most; a job may ask for less.
     pub limits: Limits,
+    /// Whom to trust as a broker over TLS, and as whom to appear there; stands over the grant.
+    pub broker_tls: TlsSettings,
 }
 
 impl AgentConfig {
@@ -114,6 +122,7 @@ impl Args {
             notifier: self.notifier.clone(),
             datasets: AgentConfig::load_data(&self.data)?,
             limits: Limits::default(),
+            broker_tls: self.broker.load()?,
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flame_api::{BrokerAccess, ChannelGrant, OptimizerChoice, TaskGrant, TaskResources};
-use flame_channel::mqtt::MqttSettings;
+use flame_channel::mqtt::{MqttSettings, TlsSettings};
 use flame_channel::{ChannelConfig, ChannelKeys, ChannelLimits, Peer, Transport};
 use flame_model::EndId;
 use flame_sandbox::OptionValue;
@@ -48,8 +48,14 @@ pub(crate) fn task_spec(
     })
 }
 
-/// What the broker's login needs. A broker without a host of its own is on the apiserver's.
-pub(crate) fn mqtt_settings(broker: &BrokerAccess, apiserver: &str, client_id: String) -> MqttSettings {
+/// What the broker's login needs. A broker without a host of its own is on the apiserver's; whom the participant trusts
+/// stands over whom the grant names.
+pub(crate) fn mqtt_settings(
+    broker: &BrokerAccess,
+    apiserver: &str,
+    client_id: String,
+    own: &TlsSettings,
+) -> MqttSettings {
     let host = apiserver.split_once("://").map_or(apiserver, |(_, rest)| rest);
     let host = host.split('/').next().unwrap_or(host);
     let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
@@ -58,6 +64,10 @@ pub(crate) fn mqtt_settings(broker: &BrokerAccess, apiserver: &str, client_id: S
         client_id,
         username: broker.username.clone(),
         password: broker.password.as_ref().map(|password| password.expose().to_owned()),
+        tls: TlsSettings {
+            ca: own.ca.clone().or_else(|| broker.ca.clone().map(String::into_bytes)),
+            identity: own.identity.clone(),
+        },
     }
 }
 
@@ -141,12 +151,22 @@ mod tests {
 
     #[test]
     fn a_broker_without_a_host_is_on_the_apiservers() {
-        let broker = BrokerAccess { url: "mqtt://0.0.0.0:1883".into(), username: None, password: None };
-        let url = |apiserver: &str| mqtt_settings(&broker, apiserver, "x".into()).url;
+        let broker = BrokerAccess { url: "mqtt://0.0.0.0:1883".into(), username: None, password: None, ca: None };
+        let own = TlsSettings::default();
+        let url = |apiserver: &str| mqtt_settings(&broker, apiserver, "x".into(), &own).url;
         assert_eq!(url("http://10.1.2.3:10100"), "mqtt://10.1.2.3:1883");
         assert_eq!(url("http://flame.example/"), "mqtt://flame.example:1883");
         let fixed = BrokerAccess { url: "mqtt://broker:1884".into(), ..broker.clone() };
-        assert_eq!(mqtt_settings(&fixed, "http://10.1.2.3:10100", "x".into()).url, "mqtt://broker:1884");
+        assert_eq!(mqtt_settings(&fixed, "http://10.1.2.3:10100", "x".into(), &own).url, "mqtt://broker:1884");
+    }
+
+    #[test]
+    fn whom_the_participant_trusts_stands_over_whom_the_grant_names() {
+        let broker =
+            BrokerAccess { url: "mqtts://b".into(), username: None, password: None, ca: Some("granted".into()) };
+        let ca = |own: &TlsSettings| mqtt_settings(&broker, "http://a", "x".into(), own).tls.ca.unwrap();
+        assert_eq!(ca(&TlsSettings::default()), b"granted");
+        assert_eq!(ca(&TlsSettings { ca: Some(b"own".to_vec()), identity: None }), b"own");
     }
 
     #[test]

@@ -6,10 +6,13 @@
 
 mod agent;
 mod args;
+mod broker;
 mod grant;
 mod report;
 mod session;
 
 pub use agent::{AgentError, run};
 pub use args::{AgentConfig, Args, DataArg};
+pub use broker::BrokerArgs;
+pub use flame_channel::mqtt::TlsSettings;
 pub use flame_sandbox::Outcome;
