@@ -81,7 +81,7 @@ pub enum BrokerError {
     },
     /// The URL is none.
     #[error(
-        "`{url}` is not the address of an MQTT broker: {reason}; it looks like mqtt://broker.example.org:1883 or mqtts://broker.example.org:8883"
+        "`{url}` is not the address of an MQTT broker: {reason}; it looks like mqtt://broker.example.org or mqtts://…"
     )]
     Url {
         /// What was given.
