@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
+use rumqttc::v5::StateError;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -120,7 +121,11 @@ pub(super) fn refusal(error: &(dyn StdError + 'static)) -> Option<String> {
         if let Some(tls) = wrapped.and_then(|wrapped| wrapped.downcast_ref::<rustls::Error>()) {
             return explain(tls);
         }
-        next = error.source();
+        next = match error.downcast_ref::<StateError>() {
+            // Nor does this one.
+            Some(StateError::Deserialization(wrapped)) => Some(wrapped),
+            _ => error.source(),
+        };
     }
     None
 }

@@ -65,7 +65,8 @@ pub fn tls_conf(port: u16, dir: &Path, settings: &str) -> String {
 
 /// Adds a login to mosquitto's `file`.
 pub fn add_login(file: &Path, user: &str, password: &str) {
-    let create = if file.exists() { "-b" } else { "-cb" };
-    let added = Command::new("mosquitto_passwd").arg(create).arg(file).args([user, password]).output().unwrap();
+    // It adds to a file that is there.
+    std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+    let added = Command::new("mosquitto_passwd").arg("-b").arg(file).args([user, password]).output().unwrap();
     assert!(added.status.success(), "{added:?}");
 }
