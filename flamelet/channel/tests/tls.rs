@@ -1,6 +1,6 @@
 //! TLS and logins against a real broker: what is right connects, and what is wrong says so at once.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod common;
 

@@ -62,7 +62,7 @@ impl TlsSettings {
         let roots = Arc::new(self.roots()?);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()
-            .map_err(|error| bad(format!("the CA cannot be used: {error}")))?;
+            .map_err(|error| bad(&format!("the CA cannot be used: {error}")))?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| ChannelError::Internal(format!("TLS cannot be set up: {error}")))?
@@ -73,10 +73,10 @@ impl TlsSettings {
                 let chain = certificates(&identity.certificate, "the client certificate")?;
                 // What is wrong with a key says nothing of the key.
                 let key = PrivateKeyDer::from_pem_slice(&identity.key)
-                    .map_err(|_| bad("the client key is no unencrypted private key in PEM form".into()))?;
+                    .map_err(|_| bad("the client key is no unencrypted private key in PEM form"))?;
                 builder
                     .with_client_auth_cert(chain, key)
-                    .map_err(|error| bad(format!("client certificate and key cannot be used together: {error}")))?
+                    .map_err(|error| bad(&format!("client certificate and key cannot be used together: {error}")))?
             }
         };
         Ok(Arc::new(config))
@@ -86,28 +86,30 @@ impl TlsSettings {
         let mut roots = RootCertStore::empty();
         if let Some(ca) = &self.ca {
             for certificate in certificates(ca, "the CA")? {
-                roots.add(certificate).map_err(|error| bad(format!("the CA holds what is no certificate: {error}")))?;
+                roots
+                    .add(certificate)
+                    .map_err(|error| bad(&format!("the CA holds what is no certificate: {error}")))?;
             }
         } else {
             // Some of a machine's certificates may be unreadable; what counts is whether any is left.
             let _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
-                return Err(bad("this machine has no list of trusted authorities; name the broker's CA".into()));
+                return Err(bad("this machine has no list of trusted authorities; name the broker's CA"));
             }
         }
         Ok(roots)
     }
 }
 
-fn bad(text: String) -> ChannelError {
+fn bad(text: &str) -> ChannelError {
     ChannelError::InvalidArgument(format!("TLS to the broker: {text}"))
 }
 
 fn certificates(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>>, ChannelError> {
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let found = found.map_err(|error| bad(format!("{what} cannot be read as PEM: {error}")))?;
+    let found = found.map_err(|error| bad(&format!("{what} cannot be read as PEM: {error}")))?;
     if found.is_empty() {
-        return Err(bad(format!("{what} holds no certificate (`-----BEGIN CERTIFICATE-----`)")));
+        return Err(bad(&format!("{what} holds no certificate (`-----BEGIN CERTIFICATE-----`)")));
     }
     Ok(found)
 }
