@@ -49,7 +49,7 @@ fn small() -> Message {
 
 pub(crate) async fn run(args: PeerArgs) {
     let client_id = format!("{}-{}", args.job, args.me);
-    let settings = MqttSettings { url: args.broker.clone(), client_id, username: None, password: None };
+    let settings = MqttSettings { url: args.broker.clone(), client_id, ..MqttSettings::default() };
     let transport = Arc::new(MqttTransport::connect(&settings, &args.job, &id(args.me)).await.expect("the broker"));
     let channel = Channel::join(config(&args.job, args.me, args.count), transport).await.expect("the channel");
     if args.me > 0 {
