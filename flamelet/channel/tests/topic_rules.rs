@@ -4,10 +4,11 @@
 
 mod common;
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use common::authority::{Authority, add_login};
-use common::{LONG, Mosquitto, free_port, id};
+use common::{LONG, Mosquitto, body, config, free_port, id, job};
+use flame_channel::Channel;
 use flame_channel::mqtt::{MqttSettings, MqttTransport, TlsIdentity, TlsSettings};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, PubAckReason, Publish};
@@ -22,12 +23,12 @@ fn block(kind: &str) -> &'static str {
     rest.split_once("```").unwrap().0
 }
 
-/// The documented broker, with logins for the ends 1 and 2; `more` is added to its configuration.
+/// The documented broker, with logins for three ends; `more` is added to its configuration.
 fn documented_broker(authority: &Authority, more: &str) -> Option<Mosquitto> {
     let port = free_port();
     Mosquitto::start_with(port, |dir| {
         authority.equip(dir, &["localhost"]);
-        for n in [1, 2] {
+        for n in 0..3 {
             add_login(&dir.join("logins"), id(n).as_str(), &format!("password-{n}"));
         }
         std::fs::write(dir.join("acl"), block("acl")).unwrap();
@@ -136,17 +137,31 @@ async fn a_certificates_name_is_as_good_as_a_login() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_gets_in_under_the_name_of_its_end() {
+async fn a_channel_of_ends_that_log_in_as_themselves_works_under_the_rules() {
     let authority = Authority::new("ours");
     let Some(broker) = documented_broker(&authority, "") else { return };
-    let settings = MqttSettings {
-        url: broker.tls_url(),
-        client_id: "task".into(),
-        username: Some(id(1).to_string()),
-        password: Some("password-1".into()),
-        tls: TlsSettings { ca: Some(authority.pem.clone().into()), identity: None },
-    };
-    // The will, too, is published under the end's name.
-    let transport = MqttTransport::connect(&settings, "job", &id(1)).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), transport.shutdown()).await.unwrap();
+    let job = job();
+    let mut ends = Vec::new();
+    for n in [0, 1, 2] {
+        let settings = MqttSettings {
+            url: broker.tls_url(),
+            client_id: format!("{job}-{n}"),
+            username: Some(id(n).to_string()),
+            password: Some(format!("password-{n}")),
+            tls: TlsSettings { ca: Some(authority.pem.clone().into()), identity: None },
+        };
+        let transport = MqttTransport::connect(&settings, &job, &id(n)).await.unwrap();
+        ends.push(Channel::join(config(&job, n, 3), Arc::new(transport)).await.unwrap());
+    }
+    ends[0].await_ends(2, LONG).await.unwrap();
+    let receipt = ends[0].broadcast(body("weights", 1 << 20)).await.unwrap();
+    receipt.wait(LONG).await.unwrap();
+    for n in [1, 2] {
+        let trainer = &ends[n as usize];
+        assert!(trainer.recv(&id(0), LONG).await.unwrap().message == body("weights", 1 << 20));
+        trainer.send(&[id(0)], body("update", 1000)).await.unwrap();
+    }
+    for n in [1, 2] {
+        assert!(ends[0].recv(&id(n), LONG).await.unwrap().message == body("update", 1000));
+    }
 }
