@@ -168,7 +168,7 @@ fn chunk(dice: &mut Dice, core: &Core, session: u64, id: u64, out: &mut Vec<u8>)
         ChunkHead { id, total, offset: 0, content, addressees }.write(out);
         return encoded.as_bytes().to_vec();
     }
-    let total = if dice.below(4) == 0 { dice.number(usize::try_from(MESSAGE).unwrap()) } else { dice.below(4000) as u64 };
+    let total = if dice.below(4) == 0 { dice.number(16 << 10) } else { dice.below(4000) as u64 };
     let offset = dice.below(4000) as u64;
     ChunkHead { id, total, offset, content, addressees }.write(out);
     let len = if content == Content::Bytes { dice.below(300) } else { 0 };
