@@ -22,7 +22,6 @@ pub struct Packet {
 }
 
 /// What a lane receives.
-#[expect(clippy::large_enum_variant, reason = "nearly all are packets; boxing them would cost an allocation each")]
 #[derive(Debug, Clone)]
 pub enum Incoming {
     /// A packet on one of the lane's topics.

@@ -34,3 +34,80 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use flame_model::Message;
+
+    use super::*;
+    use crate::config::{ChannelConfig, ChannelLimits, Peer};
+
+    const NOW: Now = Now::from_millis(1);
+
+    fn id(n: u8) -> EndId {
+        EndId::new(&format!("{n:02x}{:038x}", 0)).unwrap()
+    }
+
+    fn core(me: u8) -> Core {
+        let role = |n: u8| if n == 1 { "aggregator" } else { "trainer" }.to_owned();
+        let config = ChannelConfig {
+            job: "job".into(),
+            name: "param".into(),
+            group: "default".into(),
+            me: id(me),
+            incarnation: 1,
+            roster: [1, 2].map(|n| Peer { id: id(n), role: role(n), index: 0 }).into(),
+            key: [3; 32],
+            limits: ChannelLimits::default(),
+        };
+        let mut core = Core::new(&config, u64::from(me), [me; 32], false).unwrap();
+        core.on_link_up(NOW, 1 << 20);
+        core
+    }
+
+    /// Carries what each has to say to the other, until neither has; how much that was.
+    fn talk(a: &mut Core, b: &mut Core) -> usize {
+        let mut packets = 0;
+        loop {
+            let before = packets;
+            while let Some(packet) = a.poll_transmit(NOW) {
+                b.on_packet(NOW, &packet.topic, &packet.payload, None);
+                packets += 1;
+            }
+            while let Some(packet) = b.poll_transmit(NOW) {
+                a.on_packet(NOW, &packet.topic, &packet.payload, None);
+                packets += 1;
+            }
+            if packets == before {
+                return packets;
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_on_its_way_when_a_connection_broke_goes_again_as_soon_as_it_stands() {
+        let (mut a, mut b) = (core(1), core(2));
+        talk(&mut a, &mut b);
+        a.queue(NOW, &[0], &Message::default(), false).unwrap();
+        assert!(a.poll_transmit(NOW).is_some(), "it is lost");
+        assert!(a.poll_transmit(NOW).is_none());
+        a.on_reached(NOW, &id(2));
+        assert!(talk(&mut a, &mut b) > 0);
+        assert!(b.take(NOW, &[]).is_some());
+    }
+
+    #[test]
+    fn a_lost_end_is_gone_at_once_and_comes_back_when_it_is_reached() {
+        let (mut a, mut b) = (core(1), core(2));
+        talk(&mut a, &mut b);
+        assert_eq!(a.ends(), [id(2)]);
+        a.on_lost(&id(2));
+        assert!(a.ends().is_empty() && a.is_gone(0));
+        a.on_lost(&id(9));
+        // The other side did not notice; its greeting is answered all the same.
+        a.on_reached(NOW, &id(2));
+        b.on_reached(NOW, &id(1));
+        talk(&mut a, &mut b);
+        assert_eq!((a.ends(), b.ends()), (vec![id(2)], vec![id(1)]));
+    }
+}

@@ -34,9 +34,10 @@ pub(super) async fn serve(
         () = state.stop.cancelled() => None,
     };
     peer.release(taken.number);
-    match why {
-        Some(why) => tracing::info!(job = state.job, peer = %peer.id, why, "a peer-to-peer stream broke"),
-        None => tracing::debug!(job = state.job, peer = %peer.id, "a peer-to-peer stream ended"),
+    if let Some(why) = why {
+        tracing::info!(job = state.job, peer = %peer.id, why, "a peer-to-peer stream broke");
+    } else {
+        tracing::debug!(job = state.job, peer = %peer.id, "a peer-to-peer stream ended");
     }
 }
 
