@@ -137,6 +137,8 @@ impl Participants {
                 notifier: server.notifier_addr().to_string(),
                 datasets: vec![Arc::new(shard)],
                 limits: Limits::default(),
+                p2p_listen: AgentConfig::default_p2p_listen(&server.notifier_addr().to_string()),
+                inproc: None,
             };
             let (sandbox, shutdown) = (Arc::clone(sandbox), shutdown.clone());
             agents.spawn(async move { (task.agent, flamelet::run(config, sandbox, shutdown).await) });

@@ -1,6 +1,8 @@
 //! The grant: what an agent needs to run its task, under an attempt of its own.
 
-use flame_api::{AgentId, ChannelGrant, CodeRef, JobId, Problem, RosterEntry, TaskGrant, Timestamp};
+use std::collections::BTreeSet;
+
+use flame_api::{AgentId, Backend, ChannelGrant, CodeRef, JobId, Problem, RosterEntry, TaskGrant, Timestamp};
 
 use super::lifecycle::Course;
 use super::{Controller, unknown_job};
@@ -48,6 +50,22 @@ impl Controller {
         })
     }
 
+    /// The ends that an agent's task talks to over peer-to-peer channels: of the other role, and all where there is but
+    /// one. Blocks.
+    pub(crate) fn peers(&self, agent: &AgentRecord) -> Result<Vec<AgentId>, Problem> {
+        self.look(&agent.job, |course| {
+            let task = course.task(agent.position).ok_or_else(|| unknown_job(&agent.job))?;
+            let mut peers = BTreeSet::new();
+            for channel in task.channels.iter().filter(|channel| channel.backend == Backend::P2p) {
+                let roster = roster(course, channel);
+                let self_loop = roster.iter().all(|entry| entry.role == task.role);
+                let talks = |entry: &RosterEntry| entry.end != task.agent && (self_loop || entry.role != task.role);
+                peers.extend(roster.into_iter().filter(talks).map(|entry| entry.end));
+            }
+            Ok(peers.into_iter().collect())
+        })
+    }
+
     fn plan(&self, job: &JobId) -> Result<PlanRecord, Problem> {
         let plan = get_record(&*self.store, Tree::Plans, job.as_str()).map_err(store_failed)?;
         plan.ok_or_else(|| unknown_job(job))
@@ -59,6 +77,7 @@ impl Controller {
         Ok(ChannelGrant {
             name: channel.name.clone(),
             group: channel.group.clone(),
+            backend: channel.backend,
             func_tags: channel.func_tags.clone(),
             roster: roster(course, channel),
             key,
