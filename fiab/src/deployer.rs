@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use flame_api::AgentId;
 use flame_control::{DeployError, Deployer, Launch};
 use flame_sandbox::{Dataset, Limits, Sandbox};
-use flamelet::{AgentConfig, TlsSettings};
+use flamelet::{AgentConfig, InprocHub, Listen, TlsSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub struct InProcessDeployer {
     sandbox: Arc<Sandbox>,
     datasets: Vec<Arc<Dataset>>,
+    /// Joins the agents that it places.
+    hub: Arc<InprocHub>,
     running: Mutex<HashMap<AgentId, Placed>>,
 }
 
@@ -32,7 +34,7 @@ struct Placed {
 impl InProcessDeployer {
     /// A deployer that grants `datasets` to the tasks that it places.
     pub fn new(sandbox: Arc<Sandbox>, datasets: Vec<Arc<Dataset>>) -> Self {
-        Self { sandbox, datasets, running: Mutex::default() }
+        Self { sandbox, datasets, hub: Arc::default(), running: Mutex::default() }
     }
 
     fn take(&self, agent: &AgentId) -> Option<Placed> {
@@ -46,6 +48,10 @@ impl Deployer for InProcessDeployer {
         "in-process"
     }
 
+    fn is_in_process(&self) -> bool {
+        true
+    }
+
     async fn deploy(&self, launch: Launch) -> Result<(), DeployError> {
         // A repeated deployment replaces the earlier one.
         self.revoke(&launch.agent).await?;
@@ -57,6 +63,11 @@ impl Deployer for InProcessDeployer {
             datasets: self.datasets.clone(),
             limits: Limits::default(),
             broker_tls: TlsSettings::default(),
+            p2p_listen: Some(Listen {
+                address: launch.p2p_listen.to_string(),
+                advertise: launch.p2p_advertise.map(|host| format!("{host}:0")),
+            }),
+            inproc: Some(Arc::clone(&self.hub)),
         };
         let shutdown = CancellationToken::new();
         let agent = tokio::spawn({

@@ -213,9 +213,15 @@ impl Flame {
 
     /// A participant joins with a key and data.
     pub fn participant(&self, agent: &str, key: &str, data: &Path) -> Agent {
+        self.participant_with(agent, key, data, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn participant_with(&self, agent: &str, key: &str, data: &Path, args: &[&str]) -> Agent {
         let mut command = process::program("flamelet");
         command
             .args(["-a", &self.api, "-n", &self.notifier, "--data", &format!("mnist={}", data.display())])
+            .args(args)
             .env("FLAME_AGENT_ID", agent)
             .env("FLAME_AGENT_KEY", key)
             .env("FLAME_CACHE_DIR", self.home.path().join("cache"));

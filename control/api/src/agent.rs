@@ -49,13 +49,15 @@ pub struct ChannelGrant {
     pub name: String,
     /// The group that this task is in.
     pub group: String,
+    /// What carries its messages.
+    pub backend: Backend,
     /// Function tags of this role on the channel.
     pub func_tags: Vec<String>,
     /// Whom the job expects in this group, this task included, by role and index.
     pub roster: Vec<RosterEntry>,
     /// The key of the channel and group: hides what is broadcast from everybody outside.
     pub key: SecretKey,
-    /// Where messages go.
+    /// Where messages go when the backend is `mqtt`.
     pub broker: BrokerAccess,
     /// How they travel.
     #[serde(default)]
@@ -64,6 +66,19 @@ pub struct ChannelGrant {
     pub min_participants: Option<u32>,
     /// Seconds to wait for ends that are away.
     pub join_timeout: u64,
+}
+
+/// What carries a channel's messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// An MQTT broker.
+    #[default]
+    Mqtt,
+    /// Streams from flamelet to flamelet.
+    P2p,
+    /// The memory of one process.
+    Inproc,
 }
 
 /// A worker that the job expects on a channel.

@@ -13,7 +13,7 @@ mod secret;
 mod state;
 
 pub use agent::{
-    AgentReport, BrokerAccess, ChannelGrant, CodeRef, LogLevel, LogLine, MetricRow, OptimizerChoice, Progress,
+    AgentReport, Backend, BrokerAccess, ChannelGrant, CodeRef, LogLevel, LogLine, MetricRow, OptimizerChoice, Progress,
     RosterEntry, TaskGrant, TaskResources,
 };
 pub use client::{Client, ClientError};

@@ -122,6 +122,8 @@ impl Server {
             apiserver: format!("http://{}", reached(api_addr)),
             notifier: reached(notifier_addr),
             broker: broker.clone(),
+            p2p_listen: SocketAddr::new(api_addr.ip(), 0),
+            p2p_advertise: config.advertise_host.clone(),
             system_data: config.system_data.clone(),
             skip_admission: config.skip_admission,
         });

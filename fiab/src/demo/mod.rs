@@ -138,6 +138,8 @@ impl Participants {
                 datasets: vec![Arc::new(shard)],
                 limits: Limits::default(),
                 broker_tls: TlsSettings::default(),
+                p2p_listen: AgentConfig::default_p2p_listen(&server.notifier_addr().to_string()),
+                inproc: None,
             };
             let (sandbox, shutdown) = (Arc::clone(sandbox), shutdown.clone());
             agents.spawn(async move { (task.agent, flamelet::run(config, sandbox, shutdown).await) });

@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use flame_api::notifier::{EventType, State};
 use flame_api::{Client, ClientError, TaskGrant};
-use flame_channel::mqtt::MqttTransport;
-use flame_channel::{ChannelError, Transport};
-use flame_model::EndId;
 use flame_sandbox::{Outcome, Sandbox, TaskSink};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,9 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::AgentConfig;
-use crate::grant::{mqtt_settings, task_spec};
+use crate::grant::task_spec;
+use crate::peers::Peers;
 use crate::report::{AgentClient, Reporter};
 use crate::session::{Identity, Notice, Report, Session, SessionError};
+use crate::transports::Transports;
 
 /// Notices and reports that wait to be taken.
 const QUEUE: usize = 64;
@@ -60,7 +59,8 @@ pub async fn run(
     let (reports, reports_out) = mpsc::channel(QUEUE);
     let (token_in, token) = watch::channel(None);
     let identity = Identity { id: config.id.clone(), key: config.key.clone(), notifier: config.notifier.clone() };
-    let session = Session::new(identity, notices_in, reports_out, token_in);
+    let peers = Arc::new(Peers::new(&config.notifier));
+    let session = Session::new(identity, notices_in, reports_out, token_in, Arc::clone(&peers));
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
     let client = AgentClient::new(client, token);
 
@@ -72,7 +72,7 @@ pub async fn run(
                 Some(Notice::Event(event)) => match (event.r#type(), &task) {
                     (EventType::Start, None) => {
                         tracing::info!(task = %config.id, job = event.job, "starting");
-                        task = Some(RunningTask::start(&config, &sandbox, &client, reports.clone()));
+                        task = Some(RunningTask::start(&config, &sandbox, &client, &peers, reports.clone()));
                     }
                     (EventType::Stop, Some(running)) => {
                         tracing::info!(task = %config.id, reason = event.reason, "stopping");
@@ -181,11 +181,13 @@ impl RunningTask {
         config: &AgentConfig,
         sandbox: &Arc<Sandbox>,
         client: &AgentClient,
+        peers: &Arc<Peers>,
         reports: mpsc::Sender<Report>,
     ) -> Self {
         let stop = CancellationToken::new();
         let (done, ended) = oneshot::channel();
-        let run = run_task(config.clone(), Arc::clone(sandbox), client.clone(), reports, stop.clone());
+        let with = (Arc::clone(sandbox), client.clone(), Arc::clone(peers));
+        let run = run_task(config.clone(), with, reports, stop.clone());
         let driver = tokio::spawn(async move {
             // Nobody waits any more when the agent shuts down.
             let _ = done.send(run.await);
@@ -196,8 +198,7 @@ impl RunningTask {
 
 async fn run_task(
     config: AgentConfig,
-    sandbox: Arc<Sandbox>,
-    client: AgentClient,
+    (sandbox, client, peers): (Arc<Sandbox>, AgentClient, Arc<Peers>),
     reports: mpsc::Sender<Report>,
     stop: CancellationToken,
 ) -> Ended {
@@ -213,12 +214,12 @@ async fn run_task(
         async move { reporter.deliver(delivered).await }
     });
     let mut statuses = 0;
-    let outcome = match prepare(&config, &sandbox, &client, grant, &reporter, &stop).await {
-        Ok((prepared, spec, transport)) => {
+    let outcome = match prepare(&config, (&sandbox, &client, &peers), grant, &reporter, &stop).await {
+        Ok((prepared, spec, transports)) => {
             let running = Report { attempt, state: State::Running, reason: String::new() };
             statuses = u64::from(reports.send(running).await.is_ok());
-            let outcome = sandbox.run(prepared, spec).await;
-            transport.shutdown().await;
+            let outcome = run_guest(&sandbox, prepared, spec, &transports, &reporter).await;
+            transports.shutdown().await;
             outcome
         }
         Err(_) if stop.is_cancelled() => Outcome::Terminated,
@@ -234,13 +235,34 @@ async fn run_task(
     Ended { attempt: Some(attempt), reports: statuses, outcome }
 }
 
-type Ready = (flame_sandbox::Prepared, flame_sandbox::TaskSpec, Arc<MqttTransport>);
+/// Runs the guest to its end, or until it is sure that it has nobody to talk to.
+async fn run_guest(
+    sandbox: &Arc<Sandbox>,
+    prepared: flame_sandbox::Prepared,
+    spec: flame_sandbox::TaskSpec,
+    transports: &Transports,
+    reporter: &Reporter,
+) -> Outcome {
+    let stop = spec.stop.clone();
+    let guest = sandbox.run(prepared, spec);
+    tokio::pin!(guest);
+    let cut_off = transports.cut_off(|text| reporter.log(flame_sandbox::Level::Error, text));
+    tokio::select! {
+        outcome = &mut guest => outcome,
+        reason = cut_off => {
+            stop.cancel();
+            guest.await;
+            Outcome::Failed(reason)
+        }
+    }
+}
 
-/// Fetches and checks the code, reaches the broker and puts the task together.
+type Ready = (flame_sandbox::Prepared, flame_sandbox::TaskSpec, Transports);
+
+/// Fetches and checks the code, connects what carries the channels and puts the task together.
 async fn prepare(
     config: &AgentConfig,
-    sandbox: &Arc<Sandbox>,
-    client: &AgentClient,
+    (sandbox, client, peers): (&Arc<Sandbox>, &AgentClient, &Arc<Peers>),
     grant: TaskGrant,
     reporter: &Arc<Reporter>,
     stop: &CancellationToken,
@@ -258,35 +280,15 @@ async fn prepare(
     let prepared = tokio::task::spawn_blocking(move || preparing.prepare(&code, &role)).await;
     let prepared = prepared.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
 
-    let Some(channel) = grant.channels.first() else {
+    if grant.channels.is_empty() {
         return Err("the grant has no channel".into());
-    };
-    let me = EndId::new(grant.task.as_str()).map_err(|error| error.to_string())?;
-    let client_id = format!("flame-{}-{}", grant.task, grant.attempt);
-    let settings = mqtt_settings(&channel.broker, &config.apiserver, client_id, &config.broker_tls);
-    let job = grant.job.to_string();
-    let transport = tokio::select! {
-        connected = MqttTransport::connect(&settings, &job, &me) => connected,
+    }
+    let transports = tokio::select! {
+        connected = Transports::connect(&grant, config, peers) => connected?,
         () = stop.cancelled() => return Err("the job was stopped".into()),
     };
-    let transport = transport.map_err(|error| broker_failed(&error))?;
-    let transport = Arc::new(transport);
-    let carrier: Arc<dyn Transport> = transport.clone();
     let sink: Arc<dyn TaskSink> = reporter.clone();
-    let spec = task_spec(grant, config, &carrier, sink, stop.clone()).map_err(|error| error.to_string())?;
-    Ok((prepared, spec, transport))
-}
-
-/// What went wrong with the broker, and where it is set.
-fn broker_failed(error: &ChannelError) -> String {
-    let fix = match error {
-        ChannelError::Unavailable(_) => {
-            "fiab's values.yaml or `flame-control --broker` name the broker; it has to be reachable from here"
-        }
-        _ => {
-            "fiab's values.yaml or `flame-control --broker` and `--broker-ca` name the broker, its login and its CA; \
-             `flamelet --broker-ca`, `--broker-cert` and `--broker-key` are this agent's own"
-        }
-    };
-    format!("{error}. {fix}")
+    // Of its own: whoever ends the guest does not end the task's supervision.
+    let spec = task_spec(grant, config, &transports, sink, stop.child_token()).map_err(|error| error.to_string())?;
+    Ok((prepared, spec, transports))
 }

@@ -1,5 +1,6 @@
 //! The command line of `flamelet`, and the typed configuration that the agent takes.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -7,10 +8,13 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::Parser;
 use flame_api::{AgentId, Secret};
+use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::TlsSettings;
+use flame_channel::p2p::Listen;
 use flame_sandbox::{Dataset, Limits};
 
 use crate::broker::BrokerArgs;
+use crate::peers::host;
 
 /// Names the task to serve; shown by `flamectl get tasks JOB`.
 const ENV_AGENT_ID: &str = "FLAME_AGENT_ID";
@@ -18,6 +22,10 @@ const ENV_AGENT_ID: &str = "FLAME_AGENT_ID";
 const ENV_AGENT_KEY: &str = "FLAME_AGENT_KEY";
 /// A file with the key, for who does not want it in the environment.
 const ENV_AGENT_KEY_FILE: &str = "FLAME_AGENT_KEY_FILE";
+/// Where to listen for peers.
+const ENV_P2P_LISTEN: &str = "FLAME_P2P_LISTEN";
+/// What to tell peers of it.
+const ENV_P2P_ADVERTISE: &str = "FLAME_P2P_ADVERTISE";
 /// Longest key that is read, in bytes.
 const MAX_KEY: usize = 1_024;
 
@@ -47,6 +55,13 @@ pub struct Args {
     /// Who vouches for the broker, and who this agent is there.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// Where to listen for peers, for channels with the backend p2p; port 0 takes a free one, `none` does not listen. Of
+    /// two peers one has to listen [default: a free port on loopback where the notifier is there, else none].
+    #[arg(long, value_name = "HOST:PORT", env = ENV_P2P_LISTEN, value_parser = p2p_listen)]
+    pub p2p_listen: Option<P2pListen>,
+    /// Address under which peers reach this flamelet, where that is not the one it listens on.
+    #[arg(long, value_name = "HOST:PORT", env = ENV_P2P_ADVERTISE)]
+    pub p2p_advertise: Option<String>,
     /// Folder for compiled components, private to this agent.
     #[arg(long, value_name = "DIR", env = "FLAME_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -77,6 +92,25 @@ impl FromStr for DataArg {
     }
 }
 
+/// Whether and where to listen for peers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum P2pListen {
+    /// Peers cannot dial this agent.
+    None,
+    /// `host:port`.
+    At(String),
+}
+
+fn p2p_listen(text: &str) -> Result<P2pListen, String> {
+    if text == "none" {
+        return Ok(P2pListen::None);
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(P2pListen::At(text.to_owned())),
+        _ => Err("write HOST:PORT, such as 0.0.0.0:7000 or 127.0.0.1:0, or none".into()),
+    }
+}
+
 /// What an agent needs to serve one task.
 #[derive(Debug, Clone)]
 pub struct AgentConfig {
@@ -94,9 +128,22 @@ pub struct AgentConfig {
     pub limits: Limits,
     /// Whom to trust as a broker over TLS, and as whom to appear there; stands over the grant.
     pub broker_tls: TlsSettings,
+    /// Where to listen for peers; without it the agent dials them.
+    pub p2p_listen: Option<Listen>,
+    /// Joins the agents of one process: for channels with the backend `inproc`.
+    pub inproc: Option<Arc<InprocHub>>,
 }
 
 impl AgentConfig {
+    /// Where an agent listens that was not told: on loopback if the control plane is there, else nowhere.
+    pub fn default_p2p_listen(notifier: &str) -> Option<Listen> {
+        let host = host(notifier);
+        let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let loopback = if host == "localhost" { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { ip.ok() };
+        let address = SocketAddr::new(loopback.filter(IpAddr::is_loopback)?, 0).to_string();
+        Some(Listen { address, advertise: None })
+    }
+
     /// Loads data sets granted on the command line.
     pub fn load_data(data: &[DataArg]) -> anyhow::Result<Vec<Arc<Dataset>>> {
         let mut sets: Vec<Arc<Dataset>> = Vec::new();
@@ -123,7 +170,24 @@ impl Args {
             datasets: AgentConfig::load_data(&self.data)?,
             limits: Limits::default(),
             broker_tls: self.broker.load()?,
+            p2p_listen: self.listen()?,
+            inproc: None,
         })
+    }
+
+    fn listen(&self) -> anyhow::Result<Option<Listen>> {
+        let listen = match &self.p2p_listen {
+            None => AgentConfig::default_p2p_listen(&self.notifier),
+            Some(P2pListen::None) => None,
+            Some(P2pListen::At(address)) => Some(Listen { address: address.clone(), advertise: None }),
+        };
+        match (listen, &self.p2p_advertise) {
+            (Some(listen), advertise) => Ok(Some(Listen { advertise: advertise.clone(), ..listen })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => {
+                bail!("--p2p-advertise names an address, and nothing listens: add --p2p-listen HOST:PORT")
+            }
+        }
     }
 
     /// The folder for compiled components: as given, or `flamelet` in the user's cache folder.
@@ -167,6 +231,25 @@ fn agent_key() -> anyhow::Result<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peers_are_listened_for_where_that_is_asked_for_or_everybody_is_on_one_machine() {
+        let listen = |args: &[&str]| {
+            let args = Args::try_parse_from(std::iter::once(&"flamelet").chain(args)).unwrap();
+            args.listen().map(|listen| listen.map(|listen| (listen.address, listen.advertise)))
+        };
+        let at = |address: &str| Some((address.to_owned(), None));
+        assert_eq!(listen(&["-n", "127.0.0.1:10101"]).unwrap(), at("127.0.0.1:0"));
+        assert_eq!(listen(&["-n", "localhost:10101"]).unwrap(), at("127.0.0.1:0"));
+        assert_eq!(listen(&["-n", "[::1]:10101"]).unwrap(), at("[::1]:0"));
+        assert_eq!(listen(&["-n", "flame.example:10101"]).unwrap(), None);
+        assert_eq!(listen(&["--p2p-listen", "none"]).unwrap(), None);
+        let both = ["--p2p-listen", "0.0.0.0:7000", "--p2p-advertise", "a.example:7000"];
+        assert_eq!(listen(&both).unwrap(), Some(("0.0.0.0:7000".into(), Some("a.example:7000".into()))));
+        let error = listen(&["--p2p-listen", "none", "--p2p-advertise", "a:1"]).unwrap_err().to_string();
+        assert!(error.contains("--p2p-listen HOST:PORT"), "{error}");
+        assert!(p2p_listen("7000").is_err() && p2p_listen("host:port").is_err());
+    }
 
     #[test]
     fn data_is_named_and_placed() {

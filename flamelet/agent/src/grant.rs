@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flame_api::{BrokerAccess, ChannelGrant, MessageForm, OptimizerChoice, TaskGrant, TaskResources};
 use flame_channel::mqtt::{MqttSettings, TlsSettings};
-use flame_channel::{ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer, Transport};
+use flame_channel::{ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer};
 use flame_model::wire::TensorEncoding;
 use flame_model::{EndId, Form};
 use flame_sandbox::OptionValue;
@@ -13,6 +13,7 @@ use flame_sandbox::{ChannelSpec, Limits, OptimizerSpec, TaskSink, TaskSpec};
 use tokio_util::sync::CancellationToken;
 
 use crate::AgentConfig;
+use crate::transports::Transports;
 
 /// A grant that this agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,7 @@ pub(crate) struct GrantError(String);
 pub(crate) fn task_spec(
     grant: TaskGrant,
     config: &AgentConfig,
-    transport: &Arc<dyn Transport>,
+    transports: &Transports,
     sink: Arc<dyn TaskSink>,
     stop: CancellationToken,
 ) -> Result<TaskSpec, GrantError> {
@@ -31,7 +32,7 @@ pub(crate) fn task_spec(
     let channels = grant
         .channels
         .iter()
-        .map(|channel| channel_spec(channel, &grant, transport))
+        .map(|channel| channel_spec(channel, &grant, transports))
         .collect::<Result<_, GrantError>>()?;
     Ok(TaskSpec {
         task: end(grant.task.as_str())?,
@@ -72,15 +73,13 @@ pub(crate) fn mqtt_settings(
     }
 }
 
-fn end(text: &str) -> Result<EndId, GrantError> {
+pub(crate) fn end(text: &str) -> Result<EndId, GrantError> {
     EndId::new(text).map_err(|error| GrantError(format!("the grant names an end that is none: {error}")))
 }
 
-fn channel_spec(
-    channel: &ChannelGrant,
-    grant: &TaskGrant,
-    transport: &Arc<dyn Transport>,
-) -> Result<ChannelSpec, GrantError> {
+fn channel_spec(channel: &ChannelGrant, grant: &TaskGrant, transports: &Transports) -> Result<ChannelSpec, GrantError> {
+    let transport = transports.of(channel.backend);
+    let transport = transport.ok_or_else(|| GrantError(format!("channel {}: nothing carries it", channel.name)))?;
     let roster = channel
         .roster
         .iter()
@@ -104,7 +103,7 @@ fn channel_spec(
         func_tags: channel.func_tags.clone(),
         min_participants: channel.min_participants,
         join_timeout: Duration::from_secs(channel.join_timeout),
-        transport: Arc::clone(transport),
+        transport,
     })
 }
 

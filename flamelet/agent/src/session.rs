@@ -3,17 +3,20 @@
 //! Events go to the supervisor; statuses wait here until the control plane has acknowledged them, across reconnects.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flame_api::notifier::notifier_client::NotifierClient;
 use flame_api::notifier::{Event, StatusAck};
-use flame_api::notifier::{FromAgent, Heartbeat, Hello, State, TaskStatus, ToAgent, from_agent, to_agent};
+use flame_api::notifier::{FromAgent, Heartbeat, Hello, PeerAddress, State, TaskStatus, ToAgent, from_agent, to_agent};
 use flame_api::{AgentId, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
+
+use crate::peers::Peers;
 
 /// Time until an attempt to connect counts as failed.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,6 +72,7 @@ pub(crate) struct Session {
     notices: mpsc::Sender<Notice>,
     reports: mpsc::Receiver<Report>,
     token: watch::Sender<Option<Secret>>,
+    peers: Arc<Peers>,
     unacknowledged: VecDeque<TaskStatus>,
     serial: u64,
 }
@@ -79,8 +83,9 @@ impl Session {
         notices: mpsc::Sender<Notice>,
         reports: mpsc::Receiver<Report>,
         token: watch::Sender<Option<Secret>>,
+        peers: Arc<Peers>,
     ) -> Self {
-        Self { identity, notices, reports, token, unacknowledged: VecDeque::new(), serial: 0 }
+        Self { identity, notices, reports, token, peers, unacknowledged: VecDeque::new(), serial: 0 }
     }
 
     pub(crate) async fn run(mut self) -> Result<(), SessionError> {
@@ -152,8 +157,17 @@ impl Session {
         heartbeat: Duration,
     ) -> Result<(), Status> {
         let mut beat = tokio::time::interval(heartbeat);
+        let mut announcement = self.peers.announcement();
+        // What an earlier session announced ended with it.
+        announcement.mark_changed();
         loop {
             tokio::select! {
+                Ok(()) = announcement.changed() => {
+                    let address = announcement.borrow_and_update().clone();
+                    if let Some(address) = address {
+                        send(&outgoing, from_agent::Body::Address(PeerAddress { address })).await?;
+                    }
+                }
                 message = incoming.message() => {
                     let message = message?.ok_or_else(|| Status::unavailable("the control plane closed the session"))?;
                     let Some(notice) = self.notice(message) else { continue };
@@ -184,6 +198,10 @@ impl Session {
             to_agent::Body::Ack(StatusAck { serial, fenced }) => {
                 self.unacknowledged.retain(|status| status.serial > serial);
                 Some(Notice::Acknowledged { serial, fenced })
+            }
+            to_agent::Body::Peers(peers) => {
+                self.peers.hear(&peers);
+                None
             }
             to_agent::Body::Welcome(_) => None,
         }

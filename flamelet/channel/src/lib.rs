@@ -2,7 +2,7 @@
 //!
 //! A [`Channel`] is one end of one channel in one group. Below it a state machine without I/O keeps the promises
 //! (`docs/protocol.md`), and a [`Transport`] carries its sealed packets: [`mqtt::MqttTransport`] over any MQTT 5 broker,
-//! [`inproc::InprocHub`] within a process. Nothing here knows what a message means, and nothing here trusts a broker.
+//! [`p2p::P2pTransport`] straight from end to end, [`inproc::InprocHub`] within a process. Nothing here knows what a message means, and nothing here trusts a broker.
 //!
 //! ```no_run
 //! # async fn example(config: flame_channel::ChannelConfig) -> Result<(), flame_channel::ChannelError> {
@@ -28,6 +28,7 @@ pub mod inproc;
 mod keys;
 pub mod mqtt;
 mod next;
+pub mod p2p;
 mod ranges;
 mod receipt;
 mod replay;

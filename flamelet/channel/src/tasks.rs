@@ -85,6 +85,8 @@ pub(crate) async fn receive(shared: Arc<Shared>, mut incoming: mpsc::Receiver<In
                 shared.with_work(|core, now| core.on_link_up(now, max_payload));
             }
             Some(Incoming::LinkDown) => shared.with_work(|core, _| core.on_link_down()),
+            Some(Incoming::Reached(end)) => shared.with_work(|core, now| core.on_reached(now, &end)),
+            Some(Incoming::Lost(end)) => shared.with_work(|core, _| core.on_lost(&end)),
             None => {
                 shared.with_work(|core, _| core.on_link_down());
                 return;

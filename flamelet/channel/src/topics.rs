@@ -81,6 +81,26 @@ pub fn gone(job: &str, end: &EndId) -> String {
     format!("flame/{}/gone/{end}", escape(job))
 }
 
+/// Who publishes on a topic of a channel, by its last level. `None` for wills, which a broker publishes, and for what is
+/// no topic.
+pub fn publisher(topic: &str) -> Option<&str> {
+    let (_, ends) = routed(topic)?;
+    ends.split_once('/').map(|(_, from)| from).filter(|from| !from.contains('/'))
+}
+
+/// For whom a topic of a channel is; `None` when it is for everybody.
+pub fn addressee(topic: &str) -> Option<&str> {
+    let (route, ends) = routed(topic)?;
+    if route == "to" { ends.split_once('/').map(|(to, _)| to) } else { None }
+}
+
+/// `all` or `to`, and what follows: role or addressee, then sender.
+fn routed(topic: &str) -> Option<(&str, &str)> {
+    // flame, job, channel, group, route.
+    let (route, ends) = topic.strip_prefix("flame/")?.splitn(4, '/').nth(3)?.split_once('/')?;
+    matches!(route, "all" | "to").then_some((route, ends))
+}
+
 /// Whether `topic` matches `filter`, which ends with `/+` or holds no wildcard.
 pub fn matches(filter: &str, topic: &str) -> bool {
     match filter.strip_suffix('+') {
@@ -125,6 +145,18 @@ mod tests {
         assert_eq!(topics.parse(&gone("job", &end(3))), Some(Route::Gone { from: end(3) }));
         assert_eq!(Topics::new("job", "param", "default").parse(&all), None);
         assert_eq!(topics.parse(&format!("{all}/x")), None);
+    }
+
+    #[test]
+    fn the_ends_of_a_topic_are_told_without_knowing_its_channel() {
+        let topics = Topics::new("job", "param", "default/us");
+        let (all, to) = (topics.all("t", &end(1)), topics.to(&end(2), &end(1)));
+        let (one, two) = (end(1).to_string(), end(2).to_string());
+        assert_eq!((publisher(&all), addressee(&all)), (Some(one.as_str()), None));
+        assert_eq!((publisher(&to), addressee(&to)), (Some(one.as_str()), Some(two.as_str())));
+        for other in [gone("job", &end(1)), "flame/job/c/g/all".into(), format!("{all}/x"), "x".into()] {
+            assert_eq!(publisher(&other), None, "{other}");
+        }
     }
 
     #[test]

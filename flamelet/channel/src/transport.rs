@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flame_model::Message;
+use flame_model::{EndId, Message};
 use tokio::sync::mpsc;
 
 use crate::error::ChannelError;
@@ -22,7 +22,6 @@ pub struct Packet {
 }
 
 /// What a lane receives.
-#[expect(clippy::large_enum_variant, reason = "nearly all are packets; boxing them would cost an allocation each")]
 #[derive(Debug, Clone)]
 pub enum Incoming {
     /// A packet on one of the lane's topics.
@@ -34,6 +33,11 @@ pub enum Incoming {
     },
     /// Nothing comes or goes until the next `LinkUp`.
     LinkDown,
+    /// Of transports with a connection for each end: the one to this end stands now, or stands again. What was on its
+    /// way to it may be lost.
+    Reached(EndId),
+    /// Of the same: the connection to this end broke, and did not come back in the time that a broker gives it.
+    Lost(EndId),
 }
 
 /// One subscriber's view of a transport.

@@ -292,6 +292,12 @@ macro_rules! contract {
                 super::$name(&BROKER).await;
             })*
         }
+        mod p2p {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$name(&super::Net::Peers(super::common::P2p::default())).await;
+            })*
+        }
         mod mosquitto {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {

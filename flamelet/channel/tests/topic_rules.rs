@@ -157,7 +157,7 @@ async fn a_channel_of_ends_that_log_in_as_themselves_works_under_the_rules() {
     let receipt = ends[0].broadcast(body("weights", 1 << 20)).await.unwrap();
     receipt.wait(LONG).await.unwrap();
     for n in [1, 2] {
-        let trainer = &ends[n as usize];
+        let trainer = &ends[usize::try_from(n).unwrap()];
         assert!(trainer.recv(&id(0), LONG).await.unwrap().message == body("weights", 1 << 20));
         trainer.send(&[id(0)], body("update", 1000)).await.unwrap();
     }

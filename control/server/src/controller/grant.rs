@@ -1,6 +1,10 @@
 //! The grant: what an agent needs to run its task, under an attempt of its own.
 
-use flame_api::{AgentId, ChannelGrant, CodeRef, JobId, Problem, RosterEntry, SecretKey, TaskGrant, Timestamp};
+use std::collections::BTreeSet;
+
+use flame_api::{
+    AgentId, Backend, ChannelGrant, CodeRef, JobId, Problem, RosterEntry, SecretKey, TaskGrant, Timestamp,
+};
 
 use super::lifecycle::Course;
 use super::{Controller, unknown_job};
@@ -49,6 +53,21 @@ impl Controller {
         })
     }
 
+    /// The ends that an agent's task talks to over peer-to-peer channels: of the other role, and all where there is but
+    /// one. Blocks.
+    pub(crate) fn peers(&self, agent: &AgentRecord) -> Result<Vec<AgentId>, Problem> {
+        self.look(&agent.job, |course| {
+            let task = course.task(agent.position).ok_or_else(|| unknown_job(&agent.job))?;
+            let mut peers = BTreeSet::new();
+            for channel in task.channels.iter().filter(|channel| channel.backend == Backend::P2p) {
+                let self_loop = members(course, channel).all(|other| other.role == task.role);
+                let talks = |other: &&TaskRecord| other.agent != task.agent && (self_loop || other.role != task.role);
+                peers.extend(members(course, channel).filter(talks).map(|other| other.agent.clone()));
+            }
+            Ok(peers.into_iter().collect())
+        })
+    }
+
     fn plan(&self, job: &JobId) -> Result<PlanRecord, Problem> {
         let plan = get_record(&*self.store, Tree::Plans, job.as_str()).map_err(store_failed)?;
         plan.ok_or_else(|| unknown_job(job))
@@ -67,6 +86,7 @@ impl Controller {
         Ok(ChannelGrant {
             name: channel.name.clone(),
             group: channel.group.clone(),
+            backend: channel.backend,
             func_tags: channel.func_tags.clone(),
             roster: roster(course, channel, me, secret),
             key: crypto::group_key(secret),
@@ -80,17 +100,19 @@ impl Controller {
 
 /// Everybody expected in the channel's group, in expansion order: that is by role, then index.
 fn roster(course: &Course, channel: &TaskChannel, me: &AgentId, secret: &SecretKey) -> Vec<RosterEntry> {
-    let members = course
-        .tasks
-        .iter()
-        .filter(|task| task.channels.iter().any(|other| other.name == channel.name && other.group == channel.group));
     let entry = |task: &TaskRecord| RosterEntry {
         end: task.agent.clone(),
         role: task.role.clone(),
         index: task.index,
         key: crypto::pair_key(secret, me, &task.agent),
     };
-    members.map(entry).collect()
+    members(course, channel).map(entry).collect()
+}
+
+/// The tasks of the channel's group, in expansion order.
+fn members<'a>(course: &'a Course, channel: &'a TaskChannel) -> impl Iterator<Item = &'a TaskRecord> {
+    let here = |other: &TaskChannel| other.name == channel.name && other.group == channel.group;
+    course.tasks.iter().filter(move |task| task.channels.iter().any(here))
 }
 
 fn component(plan: &PlanRecord, task: &TaskRecord) -> Result<CodeRef, Problem> {

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flame_api::{
-    AgentId, ChannelEncoding, Code, DesignId, Job, JobCreated, JobId, JobState, MessageForm, OptimizerChoice, Problem,
-    SecretKey, TaskKind, TaskResources, TaskState, TensorEncoding, Timestamp,
+    AgentId, Backend, ChannelEncoding, Code, DesignId, Job, JobCreated, JobId, JobState, MessageForm, OptimizerChoice,
+    Problem, SecretKey, TaskKind, TaskResources, TaskState, TensorEncoding, Timestamp,
 };
-use flame_tag::{Backend, Compression, Expansion, JobSpec, Schema, TaskPlan};
+use flame_tag::{Compression, Expansion, JobSpec, Schema, TaskPlan};
 
 use super::Controller;
 use crate::crypto;
+use crate::deploy::Deployer;
 use crate::failure::{internal, not_found, store as store_failed};
 use crate::store::records::{
     AgentRecord, CodeRecord, JobRecord, PlanRecord, SchemaRecord, TaskChannel, TaskRecord, channel_key, task_key,
@@ -41,7 +42,7 @@ impl Controller {
         let roles: Vec<String> = code.components.keys().cloned().collect();
         let expansion =
             flame_tag::expand(&schema, &spec, &BTreeMap::new(), &roles).map_err(|problems| refused(file, &problems))?;
-        let unserved = unserved(&spec, &expansion);
+        let unserved = unserved(&spec, &expansion, &*self.around.deployer);
         if !unserved.is_empty() {
             let message = format!("{file}: the job asks for what this version of Flame does not do");
             return Err(Problem::new(Code::Refused, message).problems(unserved));
@@ -99,7 +100,7 @@ impl Controller {
 }
 
 /// What a job file may say and nothing here does yet: a job is refused rather than run without it.
-fn unserved(spec: &JobSpec, expansion: &Expansion) -> Vec<String> {
+fn unserved(spec: &JobSpec, expansion: &Expansion, deployer: &dyn Deployer) -> Vec<String> {
     let mut found = Vec::new();
     if spec.base_model.as_ref().is_some_and(|model| !model.name.is_empty()) {
         found.push("baseModel: there is no model registry to take one from; leave its name empty".to_owned());
@@ -119,13 +120,45 @@ fn unserved(spec: &JobSpec, expansion: &Expansion) -> Vec<String> {
         .tasks
         .iter()
         .flat_map(|task| &task.channels)
-        .filter(|channel| channel.backend != Backend::Mqtt || channel.broker_host.is_some())
+        .filter(|channel| channel.broker_host.is_some())
         .map(|channel| channel.name.as_str())
         .collect();
-    found.extend(channels.into_iter().map(|name| {
-        format!("channel {name}: the backend is `mqtt` over the server's own broker; leave backend and brokerHost out")
-    }));
+    found.extend(
+        channels
+            .into_iter()
+            .map(|name| format!("channel {name}: messages go over the server's own broker; leave brokerHost out")),
+    );
+    found.extend(not_in_one_process(expansion, deployer));
     found
+}
+
+/// Why a channel within one process cannot be: whoever is on it has to be in that process, and that must be known.
+fn not_in_one_process(expansion: &Expansion, deployer: &dyn Deployer) -> Vec<String> {
+    let mut roles: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for task in &expansion.tasks {
+        let outside = task.kind == flame_tag::TaskKind::User || !deployer.is_in_process();
+        for channel in task.channels.iter().filter(|channel| outside && channel.backend == flame_tag::Backend::Inproc) {
+            roles.entry(&channel.name).or_default().insert(&task.role);
+        }
+    }
+    let why = |(channel, roles): (&str, BTreeSet<&str>)| {
+        let roles: Vec<_> = roles.into_iter().collect();
+        format!(
+            "channel {channel}: the backend `inproc` joins tasks of one process, and those of {} run elsewhere (the \
+             deployer is `{}`); use p2p or mqtt",
+            roles.join(", "),
+            deployer.name()
+        )
+    };
+    roles.into_iter().map(why).collect()
+}
+
+fn backend(backend: flame_tag::Backend) -> Backend {
+    match backend {
+        flame_tag::Backend::Mqtt => Backend::Mqtt,
+        flame_tag::Backend::P2p => Backend::P2p,
+        flame_tag::Backend::Inproc => Backend::Inproc,
+    }
 }
 
 /// 24 hex digits: the time in seconds, so that ids sort by age, and 64 random bits.
@@ -191,6 +224,7 @@ fn task_record(job: &JobId, position: u32, task: &TaskPlan, seed: u64, now: Time
         name: channel.name.clone(),
         group: channel.group.clone(),
         func_tags: channel.func_tags.clone(),
+        backend: backend(channel.backend),
     });
     Ok(TaskRecord {
         job: job.clone(),

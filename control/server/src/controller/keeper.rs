@@ -208,6 +208,8 @@ impl Controller {
             apiserver: self.around.apiserver.clone(),
             notifier: self.around.notifier.clone(),
             data: self.around.system_data.clone(),
+            p2p_listen: self.around.p2p_listen,
+            p2p_advertise: self.around.p2p_advertise.clone(),
             exited,
         };
         let deployer = &self.around.deployer;

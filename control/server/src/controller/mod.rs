@@ -16,6 +16,7 @@ pub(crate) use models::check_name as check_model_name;
 mod reports;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,6 +50,10 @@ pub(crate) struct Surroundings {
     /// `host:port`, for flamelets that are placed.
     pub(crate) notifier: String,
     pub(crate) broker: BrokerAccess,
+    /// Where placed flamelets listen for their peers; the port is 0.
+    pub(crate) p2p_listen: SocketAddr,
+    /// Host under which peers reach placed flamelets, where it is not the one of their session.
+    pub(crate) p2p_advertise: Option<String>,
     pub(crate) system_data: Vec<(String, PathBuf)>,
     /// See `ServerConfig::skip_admission`.
     pub(crate) skip_admission: bool,
@@ -75,6 +80,8 @@ struct Placement {
     apiserver: String,
     notifier: String,
     broker: BrokerAccess,
+    p2p_listen: SocketAddr,
+    p2p_advertise: Option<String>,
     system_data: Vec<(String, PathBuf)>,
     skip_admission: bool,
 }
@@ -110,6 +117,8 @@ impl Controller {
                 apiserver: around.apiserver,
                 notifier: around.notifier,
                 broker: around.broker,
+                p2p_listen: around.p2p_listen,
+                p2p_advertise: around.p2p_advertise,
                 system_data: around.system_data,
                 skip_admission: around.skip_admission,
             },

@@ -5,6 +5,7 @@
 
 mod process;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -18,6 +19,11 @@ pub use process::ProcessDeployer;
 pub trait Deployer: Send + Sync {
     /// For messages: `process`, `in-process`, `kubernetes`.
     fn name(&self) -> &'static str;
+
+    /// Whether all that it starts is in one process, so that channels within a process are possible.
+    fn is_in_process(&self) -> bool {
+        false
+    }
 
     /// Starts a flamelet. A former one of the same agent is revoked first.
     async fn deploy(&self, launch: Launch) -> Result<(), DeployError>;
@@ -42,6 +48,10 @@ pub struct Launch {
     pub notifier: String,
     /// Data sets that the operator grants to system tasks.
     pub data: Vec<(String, PathBuf)>,
+    /// Where it listens for its peers; port 0 takes a free one.
+    pub p2p_listen: SocketAddr,
+    /// Host under which its peers reach it, where that is not the one that its session comes from.
+    pub p2p_advertise: Option<String>,
     /// To be called when it ended by itself.
     pub exited: ExitReporter,
 }

@@ -61,6 +61,10 @@ impl ProcessDeployer {
         let log_too = log.try_clone().map_err(|error| on_disk("the log", &error))?;
         let mut command = Command::new(&self.program);
         command.arg("-a").arg(&launch.apiserver).arg("-n").arg(&launch.notifier);
+        command.arg("--p2p-listen").arg(launch.p2p_listen.to_string());
+        if let Some(host) = &launch.p2p_advertise {
+            command.arg("--p2p-advertise").arg(format!("{host}:0"));
+        }
         for (name, path) in &launch.data {
             let mut grant = std::ffi::OsString::from(format!("{name}="));
             grant.push(path);
@@ -194,6 +198,8 @@ mod tests {
             apiserver: "http://127.0.0.1:1".into(),
             notifier: "127.0.0.1:2".into(),
             data: vec![("mnist".into(), "/data/m n".into())],
+            p2p_listen: "127.0.0.1:0".parse().unwrap(),
+            p2p_advertise: Some("flame.example".into()),
             exited,
         };
         (ProcessDeployer::new(Some(program), home), launch, heard)
@@ -213,7 +219,10 @@ mod tests {
         deployer.deploy(launch).await.unwrap();
         assert_eq!(within(heard).await.unwrap(), "the flamelet of this task exited with status 3");
         let log = fs::read_to_string(home.path().join(format!("agents/{agent}.log"))).unwrap();
-        let told = format!("{agent} k3y 600 -a http://127.0.0.1:1 -n 127.0.0.1:2 --data mnist=/data/m n\n");
+        let told = format!(
+            "{agent} k3y 600 -a http://127.0.0.1:1 -n 127.0.0.1:2 --p2p-listen 127.0.0.1:0 --p2p-advertise \
+             flame.example:0 --data mnist=/data/m n\n"
+        );
         assert_eq!(log, told);
     }
 

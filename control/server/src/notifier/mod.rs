@@ -3,6 +3,7 @@
 //! Events are level-triggered: whenever something changes, and when a session opens, what the agent is to do is derived
 //! from the durable state and sent if it is not what was sent last. So nothing is lost by a restart on either side.
 
+mod peers;
 mod session;
 mod sessions;
 
@@ -56,6 +57,7 @@ impl Notifier for Service {
     type SessionStream = ReceiverStream<Result<ToAgent, Status>>;
 
     async fn session(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::SessionStream>, Status> {
+        let from = request.remote_addr().map(|address| address.ip());
         let mut incoming = request.into_inner();
         let hello = hello(&mut incoming).await?;
         let id: AgentId = hello.agent_id.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
@@ -78,6 +80,8 @@ impl Notifier for Service {
             open: session,
             outgoing,
             sent: None,
+            from,
+            peers: peers::Told::default(),
         };
         self.tracker.spawn(session.run(incoming));
         Ok(Response::new(ReceiverStream::new(stream)))

@@ -1,5 +1,6 @@
 //! One open session, from its welcome to its end.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use flame_api::AgentId;
@@ -11,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
+use super::peers::{self, Told};
 use super::sessions::OpenSession;
 use super::{DEAD_AFTER, HEARTBEAT, status};
 use crate::controller::Controller;
@@ -27,6 +29,10 @@ pub(super) struct Session {
     pub(super) outgoing: mpsc::Sender<Result<ToAgent, Status>>,
     /// What the agent was told last.
     pub(super) sent: Option<Wanted>,
+    /// Where it comes from.
+    pub(super) from: Option<IpAddr>,
+    /// What it was told of its peers.
+    pub(super) peers: Told,
 }
 
 impl Session {
@@ -60,11 +66,14 @@ impl Session {
                     return Err(Status::deadline_exceeded(format!("nothing was heard for {} s", DEAD_AFTER.as_secs())));
                 }
                 () = self.open.wake.notified() => self.say_what_is_wanted().await?,
+                () = self.open.peers_moved.notified() => self.say_where_peers_are().await?,
                 message = incoming.message() => {
                     let Some(message) = message? else { return Ok(()) };
                     silent_at = Instant::now() + DEAD_AFTER;
-                    if let Some(from_agent::Body::Status(said)) = message.body {
-                        self.hear(said).await?;
+                    match message.body {
+                        Some(from_agent::Body::Status(said)) => self.hear(said).await?,
+                        Some(from_agent::Body::Address(said)) => self.announce(&said.address).await?,
+                        Some(from_agent::Body::Hello(_) | from_agent::Body::Heartbeat(_)) | None => {}
                     }
                 }
             }
@@ -90,6 +99,30 @@ impl Session {
         }
         let ack = StatusAck { serial: status_message.serial, fenced: heard == Heard::Fenced };
         self.send(to_agent::Body::Ack(ack)).await
+    }
+
+    /// Takes an agent's word on where it listens, and tells it where its peers do.
+    async fn announce(&mut self, address: &str) -> Result<(), Status> {
+        let reach = peers::reach(address, self.from)?;
+        if self.peers.of.is_none() {
+            let record = self.record.clone();
+            let peers = self.controller.run(move |controller| controller.peers(&record)).await;
+            self.peers.of = Some(peers.map_err(|problem| status(&problem))?.into());
+        }
+        if let Some(of) = &self.peers.of {
+            tracing::debug!(agent = %self.agent, ?reach, peers = of.len(), "an agent can be reached by its peers");
+            self.controller.sessions.announce(&self.open, reach, of);
+        }
+        self.say_where_peers_are().await
+    }
+
+    async fn say_where_peers_are(&mut self) -> Result<(), Status> {
+        let Some(of) = &self.peers.of else { return Ok(()) };
+        let now = self.controller.sessions.reaches(of);
+        for message in self.peers.news(now) {
+            self.send(to_agent::Body::Peers(message)).await?;
+        }
+        Ok(())
     }
 
     async fn wanted(&self) -> Result<Wanted, Status> {

@@ -1,6 +1,6 @@
 //! Who is connected now. Nothing of it is durable: an agent comes back by itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flame_api::{AgentId, Problem, Secret};
@@ -28,6 +28,23 @@ struct Entry {
     token: [u8; 32],
     wake: Arc<Notify>,
     superseded: CancellationToken,
+    peers_moved: Arc<Notify>,
+    /// Where its peers reach it, and who they are, once it has said so.
+    announced: Option<Announced>,
+}
+
+struct Announced {
+    reach: Reach,
+    peers: Arc<[AgentId]>,
+}
+
+/// Where an agent's peers reach it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// It does not listen.
+    Hidden,
+    /// `host:port`.
+    At(String),
 }
 
 /// A session that was just opened. It closes when dropped.
@@ -41,6 +58,8 @@ pub(crate) struct OpenSession {
     pub(crate) wake: Arc<Notify>,
     /// Cancelled by a newer session of the same agent.
     pub(crate) superseded: CancellationToken,
+    /// Notified whenever one of its peers has come, gone or moved.
+    pub(crate) peers_moved: Arc<Notify>,
 }
 
 impl Sessions {
@@ -53,17 +72,48 @@ impl Sessions {
         let token = crypto::random_secret()?;
         let hash = crypto::sha256(token.expose().as_bytes());
         let (wake, superseded) = (Arc::new(Notify::new()), CancellationToken::new());
+        let peers_moved = Arc::new(Notify::new());
         let mut inner = self.inner();
         inner.next += 1;
         let number = inner.next;
-        let entry = Entry { number, token: hash, wake: Arc::clone(&wake), superseded: superseded.clone() };
+        let entry = Entry {
+            number,
+            token: hash,
+            wake: Arc::clone(&wake),
+            superseded: superseded.clone(),
+            peers_moved: Arc::clone(&peers_moved),
+            announced: None,
+        };
         inner.by_token.insert(hash, agent.clone());
         if let Some(old) = inner.by_agent.insert(agent.clone(), entry) {
             inner.by_token.remove(&old.token);
             old.superseded.cancel();
+            inner.tell_peers(old.announced.as_ref());
         }
         drop(inner);
-        Ok(OpenSession { sessions: Arc::clone(self), agent: agent.clone(), number, token, wake, superseded })
+        let sessions = Arc::clone(self);
+        Ok(OpenSession { sessions, agent: agent.clone(), number, token, wake, superseded, peers_moved })
+    }
+
+    /// An agent says where its peers reach it.
+    pub(crate) fn announce(&self, session: &OpenSession, reach: Reach, peers: &Arc<[AgentId]>) {
+        let mut inner = self.inner();
+        let entry = inner.by_agent.get_mut(&session.agent).filter(|entry| entry.number == session.number);
+        if let Some(entry) = entry {
+            let announced = entry.announced.insert(Announced { reach, peers: Arc::clone(peers) });
+            let peers = Arc::clone(&announced.peers);
+            inner.wake_peers(&peers);
+        }
+    }
+
+    /// Where those of `agents` are reached who have said so.
+    pub(crate) fn reaches(&self, agents: &[AgentId]) -> BTreeMap<AgentId, Reach> {
+        let inner = self.inner();
+        let reach = |agent: &AgentId| {
+            let announced = inner.by_agent.get(agent)?.announced.as_ref()?;
+            Some((agent.clone(), announced.reach.clone()))
+        };
+        agents.iter().filter_map(reach).collect()
     }
 
     /// The agent has something to look at, if it is connected.
@@ -84,6 +134,21 @@ impl Sessions {
     }
 }
 
+impl Inner {
+    /// An agent that had announced itself is gone, or has to do it again.
+    fn tell_peers(&self, announced: Option<&Announced>) {
+        if let Some(announced) = announced {
+            self.wake_peers(&announced.peers);
+        }
+    }
+
+    fn wake_peers(&self, peers: &[AgentId]) {
+        for entry in peers.iter().filter_map(|peer| self.by_agent.get(peer)) {
+            entry.peers_moved.notify_one();
+        }
+    }
+}
+
 impl Drop for OpenSession {
     fn drop(&mut self) {
         let mut inner = self.sessions.inner();
@@ -91,6 +156,7 @@ impl Drop for OpenSession {
             && let Some(entry) = inner.by_agent.remove(&self.agent)
         {
             inner.by_token.remove(&entry.token);
+            inner.tell_peers(entry.announced.as_ref());
         }
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use flame_api::{
-    AgentId, ChannelEncoding, CodeRef, DesignId, Job, JobId, JobState, MetricRecord, OptimizerChoice, Progress, Secret,
-    SecretKey, Task, TaskKind, TaskResources, TaskState, Timestamp,
+    AgentId, Backend, ChannelEncoding, CodeRef, DesignId, Job, JobId, JobState, MetricRecord, OptimizerChoice,
+    Progress, Secret, SecretKey, Task, TaskKind, TaskResources, TaskState, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +137,9 @@ pub struct TaskChannel {
     pub group: String,
     /// The role's function tags on it.
     pub func_tags: Vec<String>,
+    /// What carries it.
+    #[serde(default)]
+    pub backend: Backend,
 }
 
 /// An order to a running task to end.

@@ -2,7 +2,7 @@
 
 use flame_api::notifier::notifier_client::NotifierClient;
 use flame_api::notifier::{
-    Event, EventType, FromAgent, Hello, State, StatusAck, TaskStatus, ToAgent, from_agent, to_agent,
+    Event, EventType, FromAgent, Hello, PeerAddress, Peers, State, StatusAck, TaskStatus, ToAgent, from_agent, to_agent,
 };
 use flame_api::{AgentId, Client, Secret, TaskGrant};
 use std::collections::VecDeque;
@@ -16,6 +16,7 @@ pub(crate) struct Agent {
     outgoing: mpsc::Sender<FromAgent>,
     incoming: Streaming<ToAgent>,
     events: VecDeque<Event>,
+    peers: VecDeque<Peers>,
     serial: u64,
     /// With the session's token.
     pub(crate) client: Client,
@@ -36,7 +37,7 @@ impl Agent {
                 panic!("a session begins with a welcome");
             };
             let client = world.client.with_token(Secret::new(welcome.token));
-            Ok(Self { outgoing, incoming, events: VecDeque::new(), serial: 0, client })
+            Ok(Self { outgoing, incoming, events: VecDeque::new(), peers: VecDeque::new(), serial: 0, client })
         })
         .await
     }
@@ -56,6 +57,27 @@ impl Agent {
         }
     }
 
+    /// Says where it listens.
+    pub(crate) async fn announce(&self, address: &str) {
+        let body = from_agent::Body::Address(PeerAddress { address: address.into() });
+        self.outgoing.send(FromAgent { body: Some(body) }).await.unwrap();
+    }
+
+    /// The next that it is told of its peers: whether it is all, and end, presence and address of each.
+    pub(crate) async fn peers(&mut self) -> (bool, Vec<(String, bool, String)>) {
+        let peers = loop {
+            if let Some(peers) = self.peers.pop_front() {
+                break peers;
+            }
+            match self.message().await.unwrap() {
+                to_agent::Body::Peers(peers) => self.peers.push_back(peers),
+                to_agent::Body::Event(event) => self.events.push_back(event),
+                other => panic!("{other:?}"),
+            }
+        };
+        (peers.all, peers.peers.into_iter().map(|peer| (peer.end, peer.here, peer.address)).collect())
+    }
+
     pub(crate) async fn say(&mut self, attempt: u32, state: State, reason: &str) -> StatusAck {
         self.serial += 1;
         let status = TaskStatus { serial: self.serial, attempt, state: state.into(), reason: reason.into() };
@@ -67,6 +89,7 @@ impl Agent {
                     return ack;
                 }
                 to_agent::Body::Event(event) => self.events.push_back(event),
+                to_agent::Body::Peers(peers) => self.peers.push_back(peers),
                 other @ to_agent::Body::Welcome(_) => panic!("{other:?}"),
             }
         }

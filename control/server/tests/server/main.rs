@@ -5,5 +5,6 @@
 mod agent;
 mod edges;
 mod jobs;
+mod peers;
 mod restart;
 mod world;

@@ -4,6 +4,7 @@
 //! presence. It never blocks, never reads a clock and never allocates what a peer merely claims. `docs/protocol.md` is its
 //! description; `simulation` plays it over a link that loses, doubles and reorders.
 
+mod direct;
 #[cfg(test)]
 mod fuzz;
 mod inbox;

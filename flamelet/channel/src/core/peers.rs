@@ -190,7 +190,7 @@ impl Core {
         }
     }
 
-    fn depart(&mut self, index: usize) {
+    pub(super) fn depart(&mut self, index: usize) {
         if let Some(peer) = self.peers.get_mut(index)
             && peer.present
         {

@@ -11,18 +11,22 @@
 
 pub mod authority;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::{MqttSettings, MqttTransport};
-use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer, Transport};
+use flame_channel::p2p::{Directory, LinkSecret, Listen, P2pSettings, P2pTransport, Place, Resolver};
+use flame_channel::{
+    Channel, ChannelConfig, ChannelEncoding, ChannelError, ChannelKeys, ChannelLimits, Peer, Transport,
+};
 use flame_model::{EndId, Message, Model, Tensor};
 
 /// Longer than anything takes; a test that reaches it has failed.
@@ -32,6 +36,7 @@ pub const LONG: Duration = Duration::from_secs(40);
 pub enum Net {
     Inproc(Arc<InprocHub>),
     Broker(String),
+    Peers(P2p),
 }
 
 static JOBS: AtomicU64 = AtomicU64::new(0);
@@ -46,11 +51,72 @@ pub fn id(n: u32) -> EndId {
 }
 
 impl Net {
-    pub async fn transport(&self, job: &str, n: u32) -> Arc<dyn Transport> {
+    pub async fn transport(&self, config: &ChannelConfig, n: u32) -> Arc<dyn Transport> {
         match self {
             Self::Inproc(hub) => hub.clone(),
-            Self::Broker(url) => Arc::new(connect(url, job, n).await),
+            Self::Broker(url) => Arc::new(connect(url, &config.job, n).await),
+            Self::Peers(peers) => peers.transport(config).await,
         }
+    }
+}
+
+/// Ends that find each other through directories of the test, one per job.
+#[derive(Default)]
+pub struct P2p {
+    places: Mutex<HashMap<String, Arc<Directory>>>,
+    /// As in a flamelet, the channels of one attempt share a transport.
+    transports: Mutex<HashMap<(String, EndId, u32), Weak<P2pTransport>>>,
+}
+
+/// What the notifier is to a flamelet.
+pub struct TestResolver {
+    pub me: EndId,
+    pub places: Arc<Directory>,
+}
+
+#[async_trait]
+impl Resolver for TestResolver {
+    async fn announce(&self, address: Option<&str>) -> Result<(), ChannelError> {
+        let place = address.map_or(Place::Hidden, |address| Place::At(address.to_owned()));
+        self.places.put(&self.me, place);
+        Ok(())
+    }
+
+    fn watch(&self, end: &EndId) -> tokio::sync::watch::Receiver<Place> {
+        self.places.watch(end)
+    }
+}
+
+/// Settings of an end that talks to `peers`; listens on loopback if it does.
+pub fn p2p_settings(job: &str, me: &EndId, incarnation: u32, peers: &[EndId], listens: bool) -> P2pSettings {
+    let secret = |peer: &EndId| (peer.clone(), LinkSecret::derive(job, me, peer, [&[5; 32]]));
+    P2pSettings {
+        job: job.into(),
+        me: me.clone(),
+        incarnation,
+        listen: listens.then(|| Listen { address: "127.0.0.1:0".into(), advertise: None }),
+        peers: peers.iter().map(secret).collect::<BTreeMap<_, _>>(),
+    }
+}
+
+impl P2p {
+    async fn transport(&self, config: &ChannelConfig) -> Arc<P2pTransport> {
+        let key = (config.job.clone(), config.me.clone(), config.incarnation);
+        if let Some(shared) = self.transports.lock().unwrap().get(&key).and_then(Weak::upgrade) {
+            return shared;
+        }
+        let places = Arc::clone(self.places.lock().unwrap().entry(config.job.clone()).or_default());
+        let peers: Vec<EndId> = config.roster.iter().map(|peer| peer.id.clone()).collect();
+        // Each transport is a newer attempt, as each process is.
+        let attempt = JOBS.fetch_add(1, Ordering::Relaxed) as u32;
+        // Trainers dial the aggregator, as behind a firewall they must; in a self-loop all listen.
+        let self_loop = config.roster.iter().all(|peer| peer.role == config.roster[0].role);
+        let listens = self_loop || config.me == config.roster[0].id;
+        let settings = p2p_settings(&config.job, &config.me, attempt, &peers, listens);
+        let resolver = Arc::new(TestResolver { me: config.me.clone(), places });
+        let transport = Arc::new(P2pTransport::connect(settings, resolver).await.unwrap());
+        self.transports.lock().unwrap().insert(key, Arc::downgrade(&transport));
+        transport
     }
 }
 
@@ -86,7 +152,7 @@ pub async fn join(net: &Net, job: &str, n: u32, count: u32) -> Channel {
 }
 
 pub async fn join_with(net: &Net, config: ChannelConfig, n: u32) -> Channel {
-    let transport = net.transport(&config.job, n).await;
+    let transport = net.transport(&config, n).await;
     Channel::join(config, transport).await.unwrap()
 }
 
