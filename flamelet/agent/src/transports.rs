@@ -155,7 +155,7 @@ mod tests {
     fn channel(me: u8, name: &str, backend: Backend, roster: &[(u8, &str)]) -> ChannelGrant {
         let entry = |(n, role): &(u8, &str)| {
             // As the control plane makes them both sides of a pair get one key, and no two pairs the same.
-            let key = SecretKey::new([me ^ n ^ name.len() as u8; 32]);
+            let key = SecretKey::new([me ^ n ^ name.as_bytes()[0]; 32]);
             RosterEntry { end: agent(*n), role: (*role).into(), index: 0, key }
         };
         ChannelGrant {
@@ -164,7 +164,7 @@ mod tests {
             backend,
             func_tags: Vec::new(),
             roster: roster.iter().map(entry).collect(),
-            key: SecretKey::new([name.len() as u8; 32]),
+            key: SecretKey::new([name.as_bytes()[0]; 32]),
             broker: BrokerAccess { url: "mqtt://127.0.0.1:1".into(), username: None, password: None, ca: None },
             encoding: flame_api::ChannelEncoding::default(),
             min_participants: None,
@@ -272,7 +272,7 @@ mod tests {
             Transports::connect(&grant(2, "trainer", channels), &config(false), &told(vec![hidden])).await.unwrap();
         let said = std::sync::Mutex::new(Vec::new());
         let reason = transports.cut_off(|text| said.lock().unwrap().push(text)).await;
-        assert_eq!(*said.lock().unwrap(), [reason.clone()]);
+        assert_eq!(*said.lock().unwrap(), *std::slice::from_ref(&reason));
         for part in [agent(1).as_str(), agent(2).as_str(), "--p2p-listen HOST:PORT"] {
             assert!(reason.contains(part), "{reason}");
         }
