@@ -4,9 +4,11 @@
 //! presence. It never blocks, never reads a clock and never allocates what a peer merely claims. `docs/protocol.md` is its
 //! description; `simulation` plays it over a link that loses, doubles and reorders.
 
+mod acked;
 mod inbox;
 mod outbox;
 mod peers;
+mod room;
 mod schedule;
 #[cfg(test)]
 mod simulation;
@@ -26,6 +28,7 @@ use crate::topics::{Route, Topics};
 
 pub(crate) use inbox::Inbound;
 use peers::PeerState;
+use room::Room;
 use target::OutMessage;
 
 /// Time since the channel was joined, or any other clock that only goes forward.
@@ -92,6 +95,8 @@ pub(crate) struct Core {
     pub(super) by_id: HashMap<EndId, usize>,
     /// Ids in the roster that are not this end's to talk to.
     pub(super) others: Vec<EndId>,
+    /// Ends that send to whom this one sends to, itself included.
+    pub(super) senders: usize,
     outbox: BTreeMap<u64, OutMessage>,
     pub(super) outbox_bytes: u64,
     pub(super) refusals: BTreeMap<u64, Vec<EndId>>,
@@ -106,8 +111,7 @@ pub(crate) struct Core {
     pub(super) max_payload: usize,
     pub(super) beside: bool,
     pub(super) last_broadcast: Now,
-    pub(super) inbox_bytes: u64,
-    pub(super) inbox_messages: usize,
+    room: Room,
     pub(super) arrivals: u64,
     pub(super) left: bool,
     pub(super) fenced: bool,
@@ -148,6 +152,7 @@ impl Core {
         if config.limits.chunk_bytes == 0 || config.limits.window_bytes == 0 {
             return Err(ChannelError::InvalidArgument("chunk_bytes and window_bytes must be above 0".into()));
         }
+        let senders = if self_loop { peers.len() } else { others.len() + 1 };
         let life = Life { incarnation: config.incarnation, session };
         Ok(Self {
             me: config.me.clone(),
@@ -160,6 +165,7 @@ impl Core {
             peers,
             by_id,
             others,
+            senders,
             outbox: BTreeMap::new(),
             outbox_bytes: 0,
             refusals: BTreeMap::new(),
@@ -172,8 +178,7 @@ impl Core {
             max_payload: config.limits.chunk_bytes + 4096,
             beside,
             last_broadcast: Now::ZERO,
-            inbox_bytes: 0,
-            inbox_messages: 0,
+            room: Room::default(),
             arrivals: 0,
             left: false,
             fenced: false,
@@ -291,6 +296,7 @@ impl Core {
         }
         self.expire_silent(now);
         self.resend_overdue(now);
+        self.grant_next(now);
     }
 
     /// When `on_tick` and `poll_transmit` have something to do next, unless something else happens first.
@@ -299,9 +305,9 @@ impl Core {
             return None;
         }
         let beat = self.last_broadcast + self.limits.heartbeat;
-        let wakes = self.peers.iter().zip(self.loads()).filter_map(|(peer, load)| self.peer_wake(now, peer, load));
+        let wakes = self.peers.iter().filter_map(|peer| self.peer_wake(now, peer));
         let answers = Some(self.answers_until).filter(|at| *at > Now::ZERO);
-        wakes.chain([beat]).chain(answers).min()
+        wakes.chain([beat]).chain(answers).chain(self.line_wake(now)).min()
     }
 
     /// The next packet to publish, if there is one.
