@@ -54,7 +54,8 @@ impl std::fmt::Debug for ChannelConfig {
 /// Bounds and times of one channel end.
 #[derive(Debug, Clone)]
 pub struct ChannelLimits {
-    /// Largest message, in encoded bytes, that is sent or accepted. Default 1 GiB.
+    /// Largest message, in encoded bytes, that is sent or accepted. Default 1 GiB and 16 MiB: models of 1 GiB with the
+    /// largest header.
     pub max_message_bytes: u64,
     /// Messages in the outbox, and messages of all senders waiting for the guest. Default 256 each.
     pub max_queued_messages: usize,
@@ -83,7 +84,7 @@ pub struct ChannelLimits {
 impl Default for ChannelLimits {
     fn default() -> Self {
         Self {
-            max_message_bytes: 1 << 30,
+            max_message_bytes: (1 << 30) + (16 << 20),
             max_queued_messages: 256,
             max_queued_bytes: 2 << 30,
             max_inbox_bytes: 224 << 20,

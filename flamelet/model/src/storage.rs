@@ -24,14 +24,11 @@ pub struct SharedBufferMut {
 }
 
 impl SharedBufferMut {
-    /// `len` zero bytes. The memory is really taken: check a length that others claim against a grant before asking.
+    /// `len` zero bytes. The memory counts as taken: check a length that others claim against a grant before asking. The
+    /// system gives zeroed pages as they are written to, so that filling it is the only pass over it.
     pub fn with_len(len: usize) -> Result<Self, ModelError> {
-        let mut words = Vec::new();
-        let count = len.div_ceil(8);
-        words
-            .try_reserve_exact(count)
-            .map_err(|_| ModelError::TooLarge { what: "a buffer", bytes: u64::try_from(len).unwrap_or(u64::MAX) })?;
-        words.resize(count, 0);
+        let words = bytemuck::allocation::try_zeroed_vec(len.div_ceil(8))
+            .map_err(|()| ModelError::TooLarge { what: "a buffer", bytes: u64::try_from(len).unwrap_or(u64::MAX) })?;
         Ok(Self { words, len })
     }
 

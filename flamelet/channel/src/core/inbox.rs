@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use flame_model::{EndId, Message, SharedBuffer, SharedBufferMut, wire};
 
+use super::room::Turned;
 use super::{Core, Now, Outgoing};
 use crate::frame::{ACK_LIST, Ack, ChunkHead, Content, Progress};
 use crate::ranges::RangeSet;
@@ -42,8 +43,6 @@ pub(super) struct Inbox {
     /// Whole messages whose predecessor is missing.
     ready: BTreeMap<u64, Ready>,
     pub(super) queue: VecDeque<Inbound>,
-    /// The message that was turned away for want of room.
-    pub(super) turned: Option<Turned>,
     pub(super) ack_due: Option<Now>,
     unreported: u64,
     unreported_packets: usize,
@@ -64,17 +63,6 @@ pub(super) struct Begun {
     /// When its speed was last looked at, and what there was of it.
     pub(super) mark: (Now, u64),
     pub(super) slow: bool,
-}
-
-/// A message that waits for room.
-#[derive(Debug)]
-pub(super) struct Turned {
-    pub(super) id: u64,
-    pub(super) total: u64,
-    /// Its place in the line.
-    pub(super) since: u64,
-    /// It had been begun, and was thrown away.
-    pub(super) start_over: bool,
 }
 
 #[derive(Debug)]
@@ -140,7 +128,6 @@ impl Inbox {
     pub(super) fn begin_life(&mut self, life: Life) {
         self.life = Some(life);
         self.delivered = 0;
-        self.turned = None;
         self.ack_due = None;
         self.unreported = 0;
         self.unreported_packets = 0;
@@ -154,7 +141,7 @@ impl Inbox {
 
     /// Whether the sender shall go on with what it was told to hold, and what there is of messages that are not in order or
     /// not whole, in about `room` entries. A message with nothing here is to be held, or sent if it shall go on.
-    fn progress(&self, room: usize) -> (bool, Vec<Progress>) {
+    fn progress(&self, room: usize, turned: Option<u64>) -> (bool, Vec<Progress>) {
         let begun = self.begun.iter().filter(|(_, begun)| begun.have.len() > 0);
         let most = (room / begun.clone().count().clamp(1, ACK_LIST)).clamp(1, ACK_LIST);
         let begun = begun.map(|(&id, begun)| begun.progress(id, most));
@@ -164,7 +151,7 @@ impl Inbox {
         progress.sort_unstable_by_key(|report| report.id);
         progress.truncate(ACK_LIST - 1);
         let granted = self.begun.iter().filter(|(_, begun)| begun.have.len() == 0).map(|(&id, _)| id).next_back();
-        let waits = granted.or(self.turned.as_ref().map(|turned| turned.id));
+        let waits = granted.or(turned);
         progress.extend(waits.map(|id| Progress { id, upto: 0, missing: Vec::new() }));
         (granted.is_some(), progress)
     }
@@ -268,8 +255,8 @@ impl Core {
 
     /// Gives a message's place free and drops what there is of it.
     fn set_aside(&mut self, index: usize, id: u64, after: u64) {
+        self.room.leave_line(index, Some(id));
         if let Some(peer) = self.peers.get_mut(index) {
-            peer.inbox.turned.take_if(|turned| turned.id == id);
             if let Some(begun) = peer.inbox.begun.remove(&id) {
                 self.release(begun.total);
             }
@@ -327,6 +314,7 @@ impl Core {
 
     /// Drops what a life that is over had begun; whole messages stay for the guest.
     pub(super) fn forget_partials(&mut self, index: usize) {
+        self.room.leave_line(index, None);
         let Some(peer) = self.peers.get_mut(index) else { return };
         let begun = std::mem::take(&mut peer.inbox.begun);
         let ready = std::mem::take(&mut peer.inbox.ready);
@@ -360,9 +348,10 @@ impl Core {
     /// Whoever asks learns what was received and taken and what waits for room, if there was anything.
     pub(super) fn report(&mut self, now: Now, index: usize) {
         self.grant_next(now);
+        let turned = self.room.turned(index).is_some();
         if let Some(peer) = self.peers.get_mut(index) {
             let inbox = &mut peer.inbox;
-            if inbox.delivered > 0 || inbox.turned.is_some() || !inbox.begun.is_empty() {
+            if inbox.delivered > 0 || turned || !inbox.begun.is_empty() {
                 inbox.due(now);
             }
         }
@@ -387,6 +376,7 @@ impl Core {
         let due = |peer: &super::PeerState| peer.present && peer.inbox.ack_due.is_some_and(|due| due <= now);
         let index = self.peers.iter().position(due)?;
         let room = self.max_payload.saturating_sub(ACK_ROOM) / 16;
+        let turned = self.room.turned(index).map(|turned| turned.id);
         let window = self.window_of(&self.peers.get(index)?.inbox);
         let peer = self.peers.get_mut(index)?;
         let session = peer.life?.session;
@@ -394,7 +384,7 @@ impl Core {
         inbox.ack_due = None;
         inbox.unreported = 0;
         inbox.unreported_packets = 0;
-        let (resume, progress) = inbox.progress(room);
+        let (resume, progress) = inbox.progress(room, turned);
         let ack = Ack {
             session,
             delivered: inbox.delivered,

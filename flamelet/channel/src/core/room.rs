@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::inbox::{ACK_DELAY, Begun, Inbox, Turned};
+use super::inbox::{ACK_DELAY, Begun, Inbox};
 use super::{Core, Now};
 
 /// A large message to which nothing was added for so long does not keep others from beginning.
@@ -25,11 +25,33 @@ pub(super) struct Room {
     pub(super) bytes: u64,
     small_bytes: u64,
     large: usize,
-    /// Numbers those that are turned away.
-    turns: u64,
+    /// Who was turned away, first come first.
+    line: Vec<Turned>,
     /// Guest calls that wait for these very ends.
     waits: BTreeMap<u64, Vec<usize>>,
     next_wait: u64,
+}
+
+/// A message that waits for room.
+pub(super) struct Turned {
+    /// Position of its sender.
+    index: usize,
+    pub(super) id: u64,
+    pub(super) total: u64,
+    /// It had been begun, and was thrown away.
+    pub(super) start_over: bool,
+}
+
+impl Room {
+    /// The message of an end that waits for room.
+    pub(super) fn turned(&self, index: usize) -> Option<&Turned> {
+        self.line.iter().find(|turned| turned.index == index)
+    }
+
+    /// A message waits no longer, or all that an end has sent.
+    pub(super) fn leave_line(&mut self, index: usize, id: Option<u64>) {
+        self.line.retain(|turned| turned.index != index || id.is_some_and(|id| id != turned.id));
+    }
 }
 
 impl Begun {
@@ -63,29 +85,30 @@ impl Core {
             }
             return false;
         }
-        let turned = peer.inbox.turned.as_ref().filter(|turned| turned.id == id);
-        let since = turned.map_or(u64::MAX, |turned| turned.since);
-        let ahead = |other: &super::PeerState| {
-            let turned = other.inbox.turned.as_ref().filter(|_| other.present);
-            turned.is_some_and(|turned| turned.since < since && self.is_large(turned.total) == self.is_large(total))
-        };
-        let in_turn = !self.peers.iter().any(ahead) && self.fits(now, total);
-        if in_turn || self.is_awaited(index) {
-            let start_over = turned.is_some_and(|turned| turned.start_over);
-            self.promise(now, index, &Turned { id, total, since, start_over });
+        let place = self.room.line.iter().position(|turned| turned.index == index && turned.id == id);
+        let ahead = self.room.line.get(..place.unwrap_or(self.room.line.len())).unwrap_or_default();
+        let in_turn =
+            !ahead.iter().any(|turned| self.is_large(turned.total) == self.is_large(total) && self.is_here(turned));
+        if self.is_awaited(index) || (in_turn && self.fits(now, total)) {
+            let start_over = place.and_then(|place| self.room.line.get(place)).is_some_and(|turned| turned.start_over);
+            self.promise(now, &Turned { index, id, total, start_over });
             return !start_over;
         }
         let Some(peer) = self.peers.get_mut(index) else { return false };
-        if since < u64::MAX {
+        if place.is_some() {
             peer.inbox.due(now + ACK_DELAY);
         } else {
             tracing::debug!(from = %peer.peer.id, id, total, "turned away for want of room");
-            self.room.turns += 1;
-            peer.inbox.turned = Some(Turned { id, total, since: self.room.turns, start_over: false });
             // At once, so that not much comes for nothing.
             peer.inbox.due(now);
+            self.room.leave_line(index, None);
+            self.room.line.push(Turned { index, id, total, start_over: false });
         }
         false
+    }
+
+    fn is_here(&self, turned: &Turned) -> bool {
+        self.peers.get(turned.index).is_some_and(|peer| peer.present)
     }
 
     /// Whether there is room for a message of `total` bytes now.
@@ -112,12 +135,11 @@ impl Core {
         self.room.waits.values().any(|ends| ends.contains(&index) && ends.iter().all(idle))
     }
 
-    fn promise(&mut self, now: Now, index: usize, turned: &Turned) {
+    fn promise(&mut self, now: Now, turned: &Turned) {
+        self.room.leave_line(turned.index, None);
         let large = self.is_large(turned.total);
-        let Some(peer) = self.peers.get_mut(index) else { return };
-        let begun = Begun::new(now, turned);
-        peer.inbox.begun.insert(turned.id, begun);
-        peer.inbox.turned = None;
+        let Some(peer) = self.peers.get_mut(turned.index) else { return };
+        peer.inbox.begun.insert(turned.id, Begun::new(now, turned));
         peer.inbox.due(now);
         self.room.messages += 1;
         self.room.bytes = self.room.bytes.saturating_add(turned.total);
@@ -142,32 +164,28 @@ impl Core {
 
     /// Promises room to those in line whose turn it is, and tells them.
     pub(super) fn grant_next(&mut self, now: Now) {
-        let in_line = |peer: &super::PeerState| peer.present && peer.inbox.turned.is_some();
-        while self.peers.iter().any(in_line) {
-            if let Some(index) = self.next_in_line(now) {
-                let turned = self.peers.get_mut(index).and_then(|peer| peer.inbox.turned.take());
-                let Some(turned) = turned else { return };
-                self.promise(now, index, &turned);
+        while self.is_anyone_in_line() {
+            if let Some(place) = self.next_in_line(now) {
+                let turned = self.room.line.remove(place);
+                self.promise(now, &turned);
             } else if self.is_way_taken(now) || !self.evict(now) {
                 return;
             }
         }
     }
 
+    fn is_anyone_in_line(&self) -> bool {
+        self.room.line.iter().any(|turned| self.is_here(turned))
+    }
+
+    /// The place in line of whoever may begin now.
     fn next_in_line(&self, now: Now) -> Option<usize> {
-        let turned = |index: usize| self.peers.get(index)?.inbox.turned.as_ref();
-        let line = || {
-            let here = self.peers.iter().enumerate().filter(|(_, peer)| peer.present);
-            here.filter_map(|(index, peer)| Some((peer.inbox.turned.as_ref()?.since, index)))
-        };
-        if let Some((_, index)) = line().filter(|&(_, index)| self.is_awaited(index)).min() {
-            return Some(index);
-        }
-        [false, true].into_iter().find_map(|large| {
-            let of_kind = |index: usize| turned(index).is_some_and(|turned| self.is_large(turned.total) == large);
-            let (_, first) = line().filter(|&(_, index)| of_kind(index)).min()?;
-            self.fits(now, turned(first)?.total).then_some(first)
-        })
+        let here = || self.room.line.iter().enumerate().filter(|(_, turned)| self.is_here(turned));
+        let awaited = here().find(|(_, turned)| self.is_awaited(turned.index));
+        let first = |large: bool| here().find(|(_, turned)| self.is_large(turned.total) == large);
+        let fits = |(_, turned): &(usize, &Turned)| self.fits(now, turned.total);
+        let next = awaited.or_else(|| first(false).filter(fits)).or_else(|| first(true).filter(fits));
+        next.map(|(place, _)| place)
     }
 
     /// Takes the room of what an end has begun that is away, or that has added nothing to it for as long as it takes to be
@@ -182,10 +200,10 @@ impl Core {
         let Some(peer) = self.peers.get_mut(index) else { return false };
         let begun = std::mem::take(&mut peer.inbox.begun);
         tracing::debug!(from = %peer.peer.id, "the room of a message that does not come is given to another end");
-        self.room.turns += 1;
-        let first = begun.first_key_value();
-        peer.inbox.turned =
-            first.map(|(&id, begun)| Turned { id, total: begun.total, since: self.room.turns, start_over: true });
+        self.room.leave_line(index, None);
+        if let Some((&id, first)) = begun.first_key_value() {
+            self.room.line.push(Turned { index, id, total: first.total, start_over: true });
+        }
         for begun in begun.values() {
             self.release(begun.total);
         }
@@ -210,7 +228,7 @@ impl Core {
 
     /// When to look whether those in line may begin although nothing came.
     pub(super) fn line_wake(&self, now: Now) -> Option<Now> {
-        self.peers.iter().any(|peer| peer.present && peer.inbox.turned.is_some()).then_some(now + STALLED)
+        self.is_anyone_in_line().then_some(now + STALLED)
     }
 
     /// Bytes that a sender may have on their way: all of the window for a large message that was begun, and otherwise a

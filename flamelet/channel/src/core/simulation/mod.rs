@@ -2,6 +2,7 @@
 //! again by its number.
 
 mod broadcast;
+mod cost;
 mod delivery;
 mod flow;
 mod presence;
