@@ -15,6 +15,9 @@ use crate::receipt::Receipt;
 use crate::tasks::{self, Shared};
 use crate::transport::Transport;
 
+/// How long a broadcast waits for room before it gives up earlier rounds of slow ends.
+const ROUND_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A message that arrived.
 #[derive(Debug, Clone)]
 pub struct Received {
@@ -82,12 +85,12 @@ impl std::fmt::Debug for Channel {
     }
 }
 
-/// Ends the notice that a guest waits for one very end.
-struct Wanting<'a>(&'a Shared, usize);
+/// Ends the notice that a guest waits for these very ends.
+struct Wanting<'a>(&'a Shared, u64);
 
 impl Drop for Wanting<'_> {
     fn drop(&mut self) {
-        self.0.with(|core, now| core.want(now, self.1, false));
+        self.0.with(|core, _| core.unwant(self.1));
     }
 }
 
@@ -181,19 +184,32 @@ impl Channel {
         if to.is_empty() {
             return Err(ChannelError::InvalidArgument("send needs at least one end; broadcast addresses all".into()));
         }
-        self.queue(Some(to), message).await
+        self.queue(Some(to), &self.encode(&message)?, self.inner.send_wait).await
     }
 
-    /// Queues a message for all ends, those that come later in the round included. A broadcast of a later round makes
-    /// earlier ones void for ends that are away.
+    /// Queues a message for all ends, those that come later in the round included.
+    ///
+    /// A broadcast of a later round makes earlier ones void for ends that are away, and, when much is queued, for ends that do
+    /// not come on; one that has found no room for a second gives up earlier rounds for all but those in the middle of
+    /// receiving them. So one slow end never holds up the rounds of the others.
     pub async fn broadcast(&self, message: Message) -> Result<Receipt, ChannelError> {
-        self.queue(None, message).await
+        let (round, wait) = (message.round, self.inner.send_wait);
+        let message = self.encode(&message)?;
+        let patience = wait.min(ROUND_PATIENCE);
+        match self.queue(None, &message, patience).await {
+            Err(ChannelError::Timeout) => {}
+            queued => return queued,
+        }
+        self.inner.shared.with_work(|core, _| core.give_up_rounds_before(round));
+        self.queue(None, &message, wait.saturating_sub(patience)).await
     }
 
-    async fn queue(&self, to: Option<&[EndId]>, message: Message) -> Result<Receipt, ChannelError> {
+    fn encode(&self, message: &Message) -> Result<Outbound, ChannelError> {
         let inner = &self.inner;
-        let encoding = inner.encoding.of(message.form);
-        let message = Outbound::new(&message, encoding, inner.transport.shares_memory())?;
+        Outbound::new(message, inner.encoding.of(message.form), inner.transport.shares_memory())
+    }
+
+    async fn queue(&self, to: Option<&[EndId]>, message: &Outbound, wait: Duration) -> Result<Receipt, ChannelError> {
         let attempt = |core: &mut Core, now| {
             let targets = match to {
                 None => core.everybody(),
@@ -204,9 +220,9 @@ impl Channel {
                     targets
                 }
             };
-            core.queue(now, &targets, &message, to.is_none())
+            core.queue(now, &targets, message, to.is_none())
         };
-        let id = self.wait_for(self.inner.send_wait, attempt).await?;
+        let id = self.wait_for(wait, attempt).await?;
         self.inner.shared.work.notify_one();
         Ok(Receipt::new(id, Arc::clone(&self.inner.shared)))
     }
@@ -214,8 +230,6 @@ impl Channel {
     /// The next message of `source`; `Closed` if it left and nothing of it is queued.
     pub async fn recv(&self, source: &EndId, within: Duration) -> Result<Received, ChannelError> {
         let index = self.inner.shared.with(|core, _| core.index_of(source))?;
-        self.inner.shared.with_work(|core, now| core.want(now, index, true));
-        let _wanting = Wanting(&self.inner.shared, index);
         self.recv_of(&[index], within).await
     }
 
@@ -238,6 +252,8 @@ impl Channel {
             let gone = !indices.is_empty() && indices.iter().all(|&index| core.is_gone(index));
             if gone { Err(ChannelError::Closed) } else { Ok(None) }
         };
+        let wait = self.inner.shared.with_work(|core, now| core.want(now, indices));
+        let _wanting = Wanting(&self.inner.shared, wait);
         let deadline = deadline(within);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -66,13 +66,16 @@ impl std::fmt::Debug for ChannelConfig {
 /// Bounds and times of one channel end.
 #[derive(Debug, Clone)]
 pub struct ChannelLimits {
-    /// Largest message that is sent or accepted, both as it travels and unpacked. Default 1 GiB.
+    /// Largest message that is sent or accepted, both as it travels and unpacked. Default 1 GiB and 16 MiB: models of 1 GiB
+    /// with the largest header.
     pub max_message_bytes: u64,
     /// Messages in the outbox, and messages of all senders waiting for the guest. Default 256 each.
     pub max_queued_messages: usize,
-    /// Bytes in the outbox, and bytes received or promised room for. Default 2 GiB each; an empty queue takes any
-    /// message up to `max_message_bytes`.
+    /// Bytes in the outbox; an empty one takes any message. Default 2 GiB.
     pub max_queued_bytes: u64,
+    /// Bytes of messages that are received or wait for the guest. Default 224 MiB: two models of 100 MB. A queue without
+    /// a large message takes any up to `max_message_bytes`.
+    pub max_inbox_bytes: u64,
     /// How often an end with nothing else to say says that it lives. Default 3 s.
     pub heartbeat: Duration,
     /// An end that was silent for so long has left. Default 10 s.
@@ -93,9 +96,10 @@ pub struct ChannelLimits {
 impl Default for ChannelLimits {
     fn default() -> Self {
         Self {
-            max_message_bytes: 1 << 30,
+            max_message_bytes: (1 << 30) + (16 << 20),
             max_queued_messages: 256,
             max_queued_bytes: 2 << 30,
+            max_inbox_bytes: 224 << 20,
             heartbeat: Duration::from_secs(3),
             dead_after: Duration::from_secs(10),
             chunk_bytes: 256 * 1024,

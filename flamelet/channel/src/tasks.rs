@@ -102,7 +102,7 @@ pub(crate) async fn send(shared: Arc<Shared>, transport: Arc<dyn Transport>, lan
         let (packet, wake, leaving) = shared.with(|core, now| {
             core.on_tick(now);
             let packet = core.poll_transmit(now);
-            let wake = core.next_wake(now);
+            let wake = if packet.is_none() { core.next_wake(now) } else { None };
             let leaving = core.usable() == Err(crate::ChannelError::Closed);
             // Without a link the goodbye cannot leave; the others see the silence.
             (packet, wake, leaving.then(|| !core.has_control() || !core.is_link_up()))

@@ -31,6 +31,7 @@ fn limits() -> ChannelLimits {
     ChannelLimits {
         max_message_bytes: MESSAGE,
         max_queued_bytes: QUEUED,
+        max_inbox_bytes: QUEUED,
         max_queued_messages: 16,
         chunk_bytes: 512,
         window_bytes: 2048,
@@ -92,7 +93,12 @@ impl Victim {
                     let _ = inbound.arrived.unpack();
                 }
             }
-            3 => self.core.want(self.now, 0, dice.below(2) == 0),
+            3 => {
+                let wait = self.core.want(self.now, &[0]);
+                if dice.below(2) == 0 {
+                    self.core.unwant(wait);
+                }
+            }
             4 => drop(self.core.receipt(dice.roll())),
             5 => {
                 // It comes back, in this life or the next.
@@ -241,7 +247,7 @@ fn one_life(dice: &mut Dice) -> u64 {
         read += u64::from(victim.take_in(&head, &body));
         victim.live(dice);
         let most = QUEUED + 2 * MESSAGE;
-        assert!(victim.core.inbox_bytes <= most, "{} bytes promised", victim.core.inbox_bytes);
+        assert!(victim.core.room.bytes <= most, "{} bytes promised", victim.core.room.bytes);
     }
     // Whatever was done to it, another end still gets through.
     let last = id(2);

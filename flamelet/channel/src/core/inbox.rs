@@ -1,7 +1,7 @@
 //! The receiving half: reassembly, order, the guest's queues and acknowledgements.
 //!
-//! Room is promised before memory is taken: a message is only begun when its declared length is within the grant and the
-//! queue has room, and messages are begun in order, so that a later one can never take the room that an earlier one needs.
+//! A message is only begun when its declared length is within the grant and [`super::room`] has room, and messages are begun
+//! in order, so that a later one can never take the room that an earlier one needs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -9,13 +9,18 @@ use std::time::Duration;
 use flame_model::wire::{self, Packed, WireError};
 use flame_model::{EndId, Message, SharedBuffer, SharedBufferMut};
 
+use super::room::Turned;
 use super::{Core, Now, Outgoing};
 use crate::frame::{ACK_LIST, Ack, ChunkHead, Content, Progress};
 use crate::ranges::RangeSet;
 use crate::seal::{Life, SealedBody};
 
 /// How long an acknowledgement may wait for company.
-const ACK_DELAY: Duration = Duration::from_millis(20);
+pub(super) const ACK_DELAY: Duration = Duration::from_millis(20);
+/// Packets that are acknowledged at once when so many have come since the last time.
+const ACK_PACKETS: usize = 16;
+/// Bytes of an acknowledgement without its list of gaps: its other lists full.
+const ACK_ROOM: usize = 1200;
 
 /// Messages of one sender that are whole, cancelled or refused and wait for their predecessor. What is beyond is passed over;
 /// its sender repeats it.
@@ -59,46 +64,39 @@ impl Arrived {
 }
 
 /// What one sender has sent.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(super) struct Inbox {
     life: Option<Life>,
     /// The last message of this life that was put in order.
     delivered: u64,
-    begun: BTreeMap<u64, Begun>,
+    /// Messages that have room and are not whole.
+    pub(super) begun: BTreeMap<u64, Begun>,
     /// Whole messages whose predecessor is missing.
     ready: BTreeMap<u64, Ready>,
     pub(super) queue: VecDeque<Inbound>,
     pub(super) ack_due: Option<Now>,
     unreported: u64,
-    /// Something was turned away for want of room.
-    starved: bool,
+    unreported_packets: usize,
     refused: VecDeque<u64>,
-    /// Guest calls that wait for this very sender.
-    pub(super) wanted: usize,
 }
 
-struct Begun {
-    buffer: SharedBufferMut,
-    have: RangeSet,
-    total: u64,
-    after: u64,
+/// A message that has room.
+#[derive(Debug)]
+pub(super) struct Begun {
+    /// Memory is taken when the first byte is here.
+    buffer: Option<SharedBufferMut>,
+    pub(super) have: RangeSet,
+    pub(super) total: u64,
+    /// The sender may believe that some of it is here: it counts from its first byte on.
+    start_over: bool,
+    /// When it was last added to.
+    pub(super) touched: Now,
+    /// When its speed was last looked at, and what there was of it.
+    pub(super) mark: (Now, u64),
+    pub(super) slow: bool,
 }
 
-impl Begun {
-    /// Opens a chunk into its place; whether it was whole. What is there already is not touched.
-    fn write(&mut self, offset: u64, body: &SealedBody<'_>) -> bool {
-        let len = u64::try_from(body.len()).unwrap_or(u64::MAX);
-        let Some(end) = offset.checked_add(len) else { return false };
-        if self.have.overlaps(offset, end) {
-            let mut bytes = vec![0; body.len()];
-            return body.open_into(&mut bytes) && self.buffer.write_at(offset, &bytes).is_ok();
-        }
-        let range = usize::try_from(offset).ok().zip(usize::try_from(end).ok());
-        let place = range.and_then(|(start, end)| self.buffer.as_mut_bytes().get_mut(start..end));
-        place.is_some_and(|place| body.open_into(place))
-    }
-}
-
+#[derive(Debug)]
 struct Ready {
     after: u64,
     total: u64,
@@ -106,9 +104,68 @@ struct Ready {
     what: Option<Whole>,
 }
 
+#[derive(Debug)]
 enum Whole {
     Wire(SharedBuffer),
     Beside(Box<Message>),
+}
+
+impl Begun {
+    pub(super) fn new(now: Now, turned: &Turned) -> Self {
+        Self {
+            buffer: None,
+            have: RangeSet::default(),
+            total: turned.total,
+            start_over: turned.start_over,
+            touched: now,
+            mark: (now, 0),
+            slow: false,
+        }
+    }
+
+    /// Takes the memory at the first call; there may be none although the limits allow it.
+    fn has_memory(&mut self) -> bool {
+        if self.buffer.is_none() {
+            self.buffer = usize::try_from(self.total).ok().and_then(|len| SharedBufferMut::with_len(len).ok());
+        }
+        self.buffer.is_some()
+    }
+
+    /// Opens a chunk into its place; how many bytes are new, and whether there is a gap before them. `None` when it does not
+    /// fit in or does not open. What is there already is not touched.
+    fn add(&mut self, now: Now, head: &ChunkHead, body: &SealedBody<'_>) -> Option<(u64, bool)> {
+        if self.total != head.total || (self.start_over && head.offset > 0) {
+            return None;
+        }
+        let end = head.offset.checked_add(u64::try_from(body.len()).ok()?)?;
+        let buffer = self.buffer.as_mut()?;
+        if self.have.overlaps(head.offset, end) {
+            let mut bytes = vec![0; body.len()];
+            if !body.open_into(&mut bytes) {
+                return None;
+            }
+            buffer.write_at(head.offset, &bytes).ok()?;
+        } else {
+            let range = usize::try_from(head.offset).ok()?..usize::try_from(end).ok()?;
+            if !body.open_into(buffer.as_mut_bytes().get_mut(range)?) {
+                return None;
+            }
+        }
+        self.start_over = false;
+        self.touched = now;
+        let gap = head.offset > self.have.highest();
+        Some((self.have.insert(head.offset, end), gap))
+    }
+
+    /// What there is and what is missing, in at most `most` gaps.
+    fn progress(&self, id: u64, most: usize) -> Progress {
+        let missing = self.have.gaps(most);
+        let upto = match missing.last() {
+            Some(&(_, end)) if missing.len() == most => end,
+            _ => self.have.highest(),
+        };
+        Progress { id, upto, missing }
+    }
 }
 
 impl Inbox {
@@ -117,8 +174,30 @@ impl Inbox {
         self.delivered = 0;
         self.ack_due = None;
         self.unreported = 0;
-        self.starved = false;
+        self.unreported_packets = 0;
         self.refused.clear();
+    }
+
+    /// Nothing of this sender is on its way to the guest.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.begun.is_empty() && self.ready.is_empty()
+    }
+
+    /// Whether the sender shall go on with what it was told to hold, and what there is of messages that are not in order or
+    /// not whole, in about `room` entries. A message with nothing here is to be held, or sent if it shall go on.
+    fn progress(&self, room: usize, turned: Option<u64>) -> (bool, Vec<Progress>) {
+        let begun = self.begun.iter().filter(|(_, begun)| begun.have.len() > 0);
+        let most = (room / begun.clone().count().clamp(1, ACK_LIST)).clamp(1, ACK_LIST);
+        let begun = begun.map(|(&id, begun)| begun.progress(id, most));
+        let whole = self.ready.iter().filter(|(_, ready)| ready.what.is_some());
+        let whole = whole.map(|(&id, ready)| Progress { id, upto: ready.total, missing: Vec::new() });
+        let mut progress: Vec<Progress> = begun.chain(whole).collect();
+        progress.sort_unstable_by_key(|report| report.id);
+        progress.truncate(ACK_LIST - 1);
+        let granted = self.begun.iter().filter(|(_, begun)| begun.have.len() == 0).map(|(&id, _)| id).next_back();
+        let waits = granted.or(turned);
+        progress.extend(waits.map(|id| Progress { id, upto: 0, missing: Vec::new() }));
+        (granted.is_some(), progress)
     }
 
     /// All of this life up to here was taken by the guest, or had nothing to take.
@@ -127,19 +206,19 @@ impl Inbox {
         first.map_or(self.delivered, |inbound| inbound.id.saturating_sub(1).min(self.delivered))
     }
 
-    fn knows(&self, id: u64) -> bool {
+    pub(super) fn knows(&self, id: u64) -> bool {
         id <= self.delivered || self.begun.contains_key(&id) || self.ready.contains_key(&id)
     }
 
     /// Names a message that is over this end's limit in every acknowledgement from now on.
-    fn refuse(&mut self, id: u64) {
+    fn name_refused(&mut self, id: u64) {
         if self.refused.len() == ACK_LIST {
             self.refused.pop_front();
         }
         self.refused.push_back(id);
     }
 
-    fn due(&mut self, at: Now) {
+    pub(super) fn due(&mut self, at: Now) {
         self.ack_due = Some(self.ack_due.map_or(at, |due| due.min(at)));
     }
 }
@@ -165,9 +244,14 @@ impl Core {
         self.prove(now, index);
         let Some(peer) = self.peers.get_mut(index) else { return };
         let inbox = &mut peer.inbox;
-        if head.id <= inbox.delivered || inbox.ready.contains_key(&head.id) {
+        if head.id <= inbox.delivered {
             // It came before, so the acknowledgement got lost or is late.
             return inbox.due(now + ACK_DELAY);
+        }
+        if let Some(ready) = inbox.ready.get_mut(&head.id) {
+            ready.after = ready.after.min(to.after);
+            inbox.due(now + ACK_DELAY);
+            return self.deliver(now, index);
         }
         match head.content {
             Content::Cancelled => {
@@ -178,97 +262,73 @@ impl Core {
                     from = %peer.peer.id, bytes = head.total, limit = self.limits.max_message_bytes,
                     "a message over max_message_bytes was refused"
                 );
-                inbox.refuse(head.id);
-                self.stats.refused += 1;
-                self.set_aside(index, head.id, to.after);
+                self.refuse(index, head.id, to.after);
             }
             Content::Bytes => self.on_bytes(now, index, head, to.after, body),
             Content::Beside => {
                 let Some(message) = beside else { return };
-                if self.make_room(now, index, head.id, to.after, head.total) {
+                let begun = inbox.begun.contains_key(&head.id);
+                if begun || self.make_room(now, index, head.id, to.after, head.total) {
                     let what = Some(Whole::Beside(Box::new(message)));
                     self.put_ready(index, head.id, Ready { after: to.after, total: head.total, what });
                 }
             }
         }
         self.deliver(now, index);
+        self.grant_next(now);
     }
 
     fn on_bytes(&mut self, now: Now, index: usize, head: &ChunkHead, after: u64, body: &SealedBody<'_>) {
         let begun = self.peers.get(index).is_some_and(|peer| peer.inbox.begun.contains_key(&head.id));
-        if !begun {
-            if !self.make_room(now, index, head.id, after, head.total) {
-                return;
-            }
-            let buffer = usize::try_from(head.total).ok().and_then(|len| SharedBufferMut::with_len(len).ok());
-            let Some(buffer) = buffer else {
-                // The memory is not there although the grant allows it: turned away, tried again later.
-                self.release(head.total);
-                return;
-            };
-            if let Some(peer) = self.peers.get_mut(index) {
-                let begun = Begun { buffer, have: RangeSet::default(), total: head.total, after };
-                peer.inbox.begun.insert(head.id, begun);
-            }
-        }
-        let step = self.limits.window_bytes / 4;
-        let Some(inbox) = self.peers.get_mut(index).map(|peer| &mut peer.inbox) else { return };
-        let Some(begun) = inbox.begun.get_mut(&head.id) else { return };
-        let highest = begun.have.highest();
-        let len = u64::try_from(body.len()).unwrap_or_default();
-        if begun.total != head.total || !begun.write(head.offset, body) {
+        if !begun && !self.make_room(now, index, head.id, after, head.total) {
             return;
         }
-        let new = begun.have.insert(head.offset, head.offset + len);
-        begun.after = after;
+        let Some(peer) = self.peers.get(index) else { return };
+        let granted = self.window_of(&peer.inbox);
+        let window = self.limits.window_bytes;
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        let inbox = &mut peer.inbox;
+        let Some(begun) = inbox.begun.get_mut(&head.id) else { return };
+        if !begun.has_memory() {
+            tracing::warn!(from = %peer.peer.id, bytes = head.total, "a message was refused: there is no memory for it");
+            return self.refuse(index, head.id, after);
+        }
+        let Some((new, gap)) = begun.add(now, head, body) else { return inbox.due(now + ACK_DELAY) };
+        begun.pace(now, window);
         let whole = begun.have.len() == begun.total;
         inbox.unreported += new;
-        let urgent = new == 0 || head.offset > highest || inbox.unreported >= step;
-        inbox.due(if urgent { now } else { now + ACK_DELAY });
+        inbox.unreported_packets += 1;
+        let many = inbox.unreported >= granted / 4 || inbox.unreported_packets >= ACK_PACKETS;
+        inbox.due(if new == 0 || gap || many { now } else { now + ACK_DELAY });
         if whole && let Some(begun) = inbox.begun.remove(&head.id) {
-            let what = Some(Whole::Wire(begun.buffer.freeze()));
+            let what = begun.buffer.map(|buffer| Whole::Wire(buffer.freeze()));
             self.put_ready(index, head.id, Ready { after, total: begun.total, what });
         }
     }
 
-    /// Promises room for a message; what cannot be begun now is asked for again when there is room.
-    fn make_room(&mut self, now: Now, index: usize, id: u64, after: u64, total: u64) -> bool {
-        let Some(peer) = self.peers.get_mut(index) else { return false };
-        let inbox = &mut peer.inbox;
-        let in_order = inbox.knows(after);
-        let idle = inbox.queue.is_empty() && inbox.begun.is_empty() && inbox.ready.is_empty();
-        let fits = self.inbox_messages == 0
-            || (self.inbox_messages < self.limits.max_queued_messages
-                && self.inbox_bytes.saturating_add(total) <= self.limits.max_queued_bytes);
-        // A guest that waits for this very end must get its next message, whatever others have filled the queue with.
-        let admitted = in_order && (fits || (idle && inbox.wanted > 0));
-        if admitted {
-            self.inbox_messages += 1;
-            self.inbox_bytes = self.inbox_bytes.saturating_add(total);
-        } else {
-            tracing::debug!(from = %peer.peer.id, id, total, in_order, "turned away for want of room");
-            inbox.starved |= in_order;
-            inbox.due(now + ACK_DELAY);
+    /// The sender learns that this message is not taken.
+    fn refuse(&mut self, index: usize, id: u64, after: u64) {
+        self.stats.refused += 1;
+        if let Some(peer) = self.peers.get_mut(index) {
+            peer.inbox.name_refused(id);
         }
-        admitted
-    }
-
-    fn release(&mut self, total: u64) {
-        self.inbox_messages = self.inbox_messages.saturating_sub(1);
-        self.inbox_bytes = self.inbox_bytes.saturating_sub(total);
+        self.set_aside(index, id, after);
     }
 
     /// Gives a message's place free and drops what there is of it.
     fn set_aside(&mut self, index: usize, id: u64, after: u64) {
-        let begun = self.peers.get_mut(index).and_then(|peer| peer.inbox.begun.remove(&id));
-        if let Some(begun) = begun {
-            self.release(begun.total);
+        self.room.leave_line(index, Some(id));
+        if let Some(peer) = self.peers.get_mut(index) {
+            if let Some(begun) = peer.inbox.begun.remove(&id) {
+                self.release(begun.total);
+            }
         }
         self.put_ready(index, id, Ready { after, total: 0, what: None });
     }
 
     fn put_ready(&mut self, index: usize, id: u64, ready: Ready) {
         let Some(peer) = self.peers.get_mut(index) else { return };
+        peer.inbox.begun.remove(&id);
         if peer.inbox.ready.len() < MAX_READY {
             peer.inbox.ready.insert(id, ready);
         } else if ready.what.is_some() {
@@ -288,39 +348,47 @@ impl Core {
             let (id, ready) = entry.remove_entry();
             inbox.delivered = inbox.delivered.max(id);
             inbox.due(now);
+            // A sender that goes on without an earlier message will not end it.
+            let rest = inbox.begun.split_off(&id);
+            let void = std::mem::replace(&mut inbox.begun, rest);
             let Some(life) = inbox.life else { return };
             let opened = match ready.what {
-                Some(Whole::Beside(message)) => Ok((Arrived::Whole(message), ready.total)),
-                Some(Whole::Wire(buffer)) => wire::open(buffer, self.limits.max_message_bytes).map(|packed| {
+                Some(Whole::Beside(message)) => Some(Ok((Arrived::Whole(message), ready.total))),
+                Some(Whole::Wire(buffer)) => Some(wire::open(buffer, self.limits.max_message_bytes).map(|packed| {
                     let raw_bytes = packed.raw_bytes();
                     (Arrived::Packed(Box::new(packed)), raw_bytes)
-                }),
-                None => continue,
+                })),
+                None => None,
             };
-            let (arrived, raw_bytes) = match opened {
-                Ok(opened) => opened,
-                Err(error) => {
+            match opened {
+                Some(Ok((arrived, raw_bytes))) => {
+                    self.arrivals += 1;
+                    self.stats.messages_in += 1;
+                    self.stats.bytes_in += ready.total;
+                    self.stats.raw_bytes_in += raw_bytes;
+                    self.changed = true;
+                    let (wire_bytes, arrival) = (ready.total, self.arrivals);
+                    inbox.queue.push_back(Inbound { id, arrived, wire_bytes, raw_bytes, arrival, life });
+                }
+                Some(Err(error)) => {
                     tracing::warn!(from = %peer.peer.id, id, %error, "a message was refused");
                     if matches!(error, WireError::OverLimit { .. }) {
-                        inbox.refuse(id);
+                        inbox.name_refused(id);
                     }
                     self.stats.refused += 1;
                     self.release(ready.total);
-                    continue;
                 }
-            };
-            self.arrivals += 1;
-            self.stats.messages_in += 1;
-            self.stats.bytes_in += ready.total;
-            self.stats.raw_bytes_in += raw_bytes;
-            self.changed = true;
-            let (wire_bytes, arrival) = (ready.total, self.arrivals);
-            inbox.queue.push_back(Inbound { id, arrived, wire_bytes, raw_bytes, arrival, life });
+                None => {}
+            }
+            for begun in void.values() {
+                self.release(begun.total);
+            }
         }
     }
 
     /// Drops what a life that is over had begun; whole messages stay for the guest.
     pub(super) fn forget_partials(&mut self, index: usize) {
+        self.room.leave_line(index, None);
         let Some(peer) = self.peers.get_mut(index) else { return };
         let begun = std::mem::take(&mut peer.inbox.begun);
         let ready = std::mem::take(&mut peer.inbox.ready);
@@ -347,11 +415,7 @@ impl Core {
         let sender = peer.peer.id.clone();
         peer.inbox.due(now + ACK_DELAY);
         self.release(inbound.wire_bytes);
-        for peer in &mut self.peers {
-            if peer.inbox.starved {
-                peer.inbox.due(now);
-            }
-        }
+        self.grant_next(now);
         Some((sender, inbound))
     }
 
@@ -361,29 +425,21 @@ impl Core {
         self.stats.refused += 1;
     }
 
-    /// Whoever asks learns what was received and taken, if there was anything.
+    /// Whoever asks learns what was received and taken and what waits for room, if there was anything.
     pub(super) fn report(&mut self, now: Now, index: usize) {
-        if let Some(peer) = self.peers.get_mut(index)
-            && peer.inbox.delivered > 0
-        {
-            peer.inbox.due(now);
+        self.grant_next(now);
+        let turned = self.room.turned(index).is_some();
+        if let Some(peer) = self.peers.get_mut(index) {
+            let inbox = &mut peer.inbox;
+            if inbox.delivered > 0 || turned || !inbox.begun.is_empty() {
+                inbox.due(now);
+            }
         }
     }
 
     /// The kind of the next message of an end.
     pub(crate) fn peek(&self, index: usize) -> Option<String> {
         Some(self.peers.get(index)?.inbox.queue.front()?.arrived.kind().to_owned())
-    }
-
-    /// A guest call begins (or ends) to wait for a message of this very end.
-    pub(crate) fn want(&mut self, now: Now, index: usize, wanted: bool) {
-        if let Some(peer) = self.peers.get_mut(index) {
-            let inbox = &mut peer.inbox;
-            inbox.wanted = if wanted { inbox.wanted + 1 } else { inbox.wanted.saturating_sub(1) };
-            if wanted && inbox.starved {
-                inbox.due(now);
-            }
-        }
     }
 
     /// Makes an acknowledgement due now to everybody that ever sent something.
@@ -399,55 +455,25 @@ impl Core {
     pub(super) fn next_ack(&mut self, now: Now) -> Option<Outgoing> {
         let due = |peer: &super::PeerState| peer.present && peer.inbox.ack_due.is_some_and(|due| due <= now);
         let index = self.peers.iter().position(due)?;
-        let window = self.grant();
-        let chunk = u64::try_from(self.limits.chunk_bytes).unwrap_or(u64::MAX).min(self.limits.window_bytes);
+        let room = self.max_payload.saturating_sub(ACK_ROOM) / 16;
+        let turned = self.room.turned(index).map(|turned| turned.id);
+        let window = self.window_of(&self.peers.get(index)?.inbox);
         let peer = self.peers.get_mut(index)?;
         let session = peer.life?.session;
         let inbox = &mut peer.inbox;
         inbox.ack_due = None;
         inbox.unreported = 0;
-        let room = window > 0 || inbox.wanted > 0;
-        // What was begun has its room already.
-        let window = if room || !inbox.begun.is_empty() { window.max(chunk) } else { 0 };
+        inbox.unreported_packets = 0;
+        let (resume, progress) = inbox.progress(room, turned);
         let ack = Ack {
             session,
             delivered: inbox.delivered,
             taken: inbox.taken(),
             window,
-            resume: inbox.starved && room,
+            resume,
             refused: inbox.refused.iter().copied().collect(),
-            progress: inbox
-                .begun
-                .iter()
-                .take(ACK_LIST)
-                .map(|(&id, begun)| {
-                    let missing = begun.have.gaps(ACK_LIST);
-                    let upto = match missing.last() {
-                        Some(&(_, end)) if missing.len() == ACK_LIST => end,
-                        _ => begun.have.highest(),
-                    };
-                    Progress { id, upto, missing }
-                })
-                .collect(),
+            progress,
         };
-        if ack.resume {
-            inbox.starved = false;
-        }
         self.seal_ack(index, ack)
-    }
-
-    /// Bytes that each sender may have on their way: the window, shared when many send at once.
-    fn grant(&self) -> u64 {
-        if self.inbox_messages > 0
-            && (self.inbox_messages >= self.limits.max_queued_messages
-                || self.inbox_bytes >= self.limits.max_queued_bytes)
-        {
-            return 0;
-        }
-        let senders = self.peers.iter().filter(|peer| !peer.inbox.begun.is_empty()).count();
-        let senders = u64::try_from(senders.max(1)).unwrap_or(1);
-        let chunk = u64::try_from(self.limits.chunk_bytes).unwrap_or(u64::MAX);
-        let shared = self.limits.window_bytes.saturating_mul(4) / senders;
-        shared.clamp(chunk.min(self.limits.window_bytes), self.limits.window_bytes)
     }
 }

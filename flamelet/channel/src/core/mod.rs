@@ -4,6 +4,7 @@
 //! presence. It never blocks, never reads a clock and never allocates what a peer merely claims. `docs/protocol.md` is its
 //! description; `simulation` plays it over a link that loses, doubles and reorders.
 
+mod acked;
 mod direct;
 #[cfg(test)]
 mod fuzz;
@@ -11,6 +12,7 @@ mod inbox;
 mod outbound;
 mod outbox;
 mod peers;
+mod room;
 mod schedule;
 #[cfg(test)]
 mod simulation;
@@ -31,6 +33,7 @@ use crate::topics::{Route, Topics};
 pub(crate) use inbox::Inbound;
 pub(crate) use outbound::Outbound;
 use peers::PeerState;
+use room::Room;
 use target::OutMessage;
 
 /// Time since the channel was joined, or any other clock that only goes forward.
@@ -102,6 +105,8 @@ pub(crate) struct Core {
     pub(super) by_id: HashMap<EndId, usize>,
     /// Ids in the roster that are not this end's to talk to.
     pub(super) others: Vec<EndId>,
+    /// Ends that send to whom this one sends to, itself included.
+    pub(super) senders: usize,
     outbox: BTreeMap<u64, OutMessage>,
     pub(super) outbox_bytes: u64,
     pub(super) refusals: BTreeMap<u64, Vec<EndId>>,
@@ -116,8 +121,7 @@ pub(crate) struct Core {
     pub(super) max_payload: usize,
     pub(super) beside: bool,
     last_hello: Now,
-    pub(super) inbox_bytes: u64,
-    pub(super) inbox_messages: usize,
+    room: Room,
     pub(super) arrivals: u64,
     pub(super) left: bool,
     pub(super) fenced: bool,
@@ -173,6 +177,9 @@ impl Core {
         if config.limits.chunk_bytes == 0 || config.limits.window_bytes == 0 {
             return Err(ChannelError::InvalidArgument("chunk_bytes and window_bytes must be above 0".into()));
         }
+        // Ends of this one's role, which send to the same receivers.
+        let self_loop = config.roster.iter().all(|peer| peer.role == me.role);
+        let senders = if self_loop { peers.len() } else { others.len() + 1 };
         let life = Life { incarnation: config.incarnation, session };
         // This end's own key comes last: by it an older attempt of it hears of a newer one.
         pairs.extend(own.map(|key| (config.me.clone(), key)));
@@ -188,6 +195,7 @@ impl Core {
             peers,
             by_id,
             others,
+            senders,
             outbox: BTreeMap::new(),
             outbox_bytes: 0,
             refusals: BTreeMap::new(),
@@ -200,8 +208,7 @@ impl Core {
             max_payload: config.limits.chunk_bytes + 4096,
             beside,
             last_hello: Now::ZERO,
-            inbox_bytes: 0,
-            inbox_messages: 0,
+            room: Room::default(),
             arrivals: 0,
             left: false,
             fenced: false,
@@ -326,6 +333,7 @@ impl Core {
         }
         self.expire_silent(now);
         self.resend_overdue(now);
+        self.grant_next(now);
     }
 
     /// When `on_tick` and `poll_transmit` have something to do next, unless something else happens first.
@@ -334,9 +342,9 @@ impl Core {
             return None;
         }
         let beat = self.last_hello + self.limits.heartbeat;
-        let wakes = self.peers.iter().zip(self.loads()).filter_map(|(peer, load)| self.peer_wake(now, peer, load));
+        let wakes = self.peers.iter().filter_map(|peer| self.peer_wake(now, peer));
         let answers = Some(self.answers_until).filter(|at| *at > Now::ZERO);
-        wakes.chain([beat]).chain(answers).min()
+        wakes.chain([beat]).chain(answers).chain(self.line_wake(now)).min()
     }
 
     /// The next packet to publish, if there is one.

@@ -3,13 +3,10 @@
 //! A message stays here until every addressed end's guest has taken it, was refused it, or it was cancelled for it.
 
 use super::peers::PeerState;
-use super::target::{Chunk, Load, OutMessage, Stage, Target, loads};
+use super::schedule::LAG_PATIENCE;
+use super::target::{OutMessage, Stage, Target};
 use super::{Core, Now, Outbound, ReceiptState};
 use crate::error::ChannelError;
-use crate::frame::Ack;
-
-/// Most remembered refusals of messages that have left the outbox.
-const REFUSALS: usize = 1024;
 
 impl Core {
     /// Puts a message into the outbox for the ends at `targets`; `None` while the outbox is full.
@@ -31,18 +28,10 @@ impl Core {
             )));
         }
         if broadcast {
-            self.supersede(message.round);
+            self.supersede(now, message.round, total);
         }
-        let full = self.outbox.len() >= self.limits.max_queued_messages
-            || self.outbox_bytes.saturating_add(total) > self.limits.max_queued_bytes;
-        if full && !self.outbox.is_empty() {
+        if self.is_full(total) && !self.outbox.is_empty() {
             return Ok(None);
-        }
-        // The wait for an acknowledgement begins now for ends that owed none.
-        for (peer, load) in self.peers.iter_mut().zip(loads(&self.outbox, self.by_id.len())) {
-            if !load.pending {
-                peer.last_progress = now;
-            }
         }
         let id = self.next_id;
         self.next_id += 1;
@@ -52,14 +41,24 @@ impl Core {
         let chunk = if self.beside { total.max(1) } else { self.chunk_for(targets.len()) };
         let mut out = OutMessage {
             encoded: message.encoded.clone(),
+            bytes: total,
             beside: message.beside.clone(),
             round: message.round,
             broadcast,
+            large: total > self.limits.window_bytes,
             chunk,
             targets: Vec::new(),
         };
         let count = out.chunk_count();
         out.targets = targets.iter().map(|&peer| Target::new(peer, count)).collect();
+        for target in &out.targets {
+            let Some(peer) = self.peers.get_mut(target.peer) else { continue };
+            if peer.load.owed.is_empty() {
+                // The wait for an acknowledgement begins now for an end that owed none.
+                peer.last_progress = now;
+            }
+            peer.load.add(id, target);
+        }
         if !out.targets.is_empty() {
             self.outbox_bytes += total;
             self.outbox.insert(id, out);
@@ -67,45 +66,107 @@ impl Core {
         Ok(Some(id))
     }
 
-    fn chunk_for(&self, addressees: usize) -> u64 {
-        u64::try_from(self.chunk_limit(addressees)).unwrap_or(u64::MAX)
+    fn is_full(&self, total: u64) -> bool {
+        let with_memory = self.outbox.values().filter(|message| message.bytes > 0);
+        with_memory.count() >= self.limits.max_queued_messages
+            || self.outbox_bytes.saturating_add(total) > self.limits.max_queued_bytes
     }
 
-    /// A newer round makes older broadcasts pointless for ends that are away.
-    fn supersede(&mut self, round: u64) {
-        let older: Vec<u64> = self
-            .outbox
-            .iter()
-            .filter(|(_, message)| message.broadcast && message.round < round)
-            .map(|(&id, _)| id)
+    fn chunk_for(&self, addressees: usize) -> u64 {
+        u64::try_from(self.chunk_limit(addressees.min(self.most_addressees()))).unwrap_or(u64::MAX)
+    }
+
+    /// A newer round makes older broadcasts pointless for ends that are away. Once they are many bytes, they are given up
+    /// for ends that do not come on, too.
+    fn supersede(&mut self, now: Now, round: u64, total: u64) {
+        self.give_up_rounds(round, |peer, target| !peer.present && target.stage == Stage::OnItsWay);
+        if self.outbox_bytes.saturating_add(total) > self.limits.max_inbox_bytes || self.is_full(total) {
+            let behind = |peer: &PeerState| peer.load.held.is_some() || now >= peer.last_progress + LAG_PATIENCE;
+            self.give_up_rounds(round, |peer, target| behind(peer) && !target.is_coming_in());
+        }
+    }
+
+    /// The outbox has been full for long: broadcasts of rounds before `round` stay only for ends that are in the middle of
+    /// receiving them.
+    pub(crate) fn give_up_rounds_before(&mut self, round: u64) {
+        self.give_up_rounds(round, |_, target| !target.is_coming_in());
+    }
+
+    fn give_up_rounds(&mut self, round: u64, applies: impl Fn(&PeerState, &Target) -> bool) {
+        let older = self.outbox.iter().filter(|(_, message)| message.broadcast && message.round < round);
+        let hit = |target: &&Target| self.peers.get(target.peer).is_some_and(|peer| applies(peer, target));
+        let hits: Vec<(u64, usize)> = older
+            .flat_map(|(&id, message)| message.targets.iter().filter(hit).map(move |target| (id, target.peer)))
             .collect();
-        for id in older {
-            self.cancel_where(id, |peer| !peer.present);
+        for (id, index) in hits {
+            self.cancel_for(id, index);
         }
     }
 
     /// Stops delivering to ends that do not have it yet.
     pub(crate) fn cancel(&mut self, id: u64) {
-        self.cancel_where(id, |_| true);
+        let on_its_way = |target: &&Target| target.stage == Stage::OnItsWay;
+        let ends: Vec<usize> = self.outbox.get(&id).map_or_else(Vec::new, |message| {
+            message.targets.iter().filter(on_its_way).map(|target| target.peer).collect()
+        });
+        for index in ends {
+            self.cancel_for(id, index);
+        }
+        self.changed = true;
     }
 
-    fn cancel_where(&mut self, id: u64, applies: impl Fn(&PeerState) -> bool) {
+    /// A message is not for this end any more; of one that it may have part of, it must learn that its place is free.
+    fn cancel_for(&mut self, id: u64, index: usize) {
+        let target = self.outbox.get(&id).and_then(|message| message.target(index));
+        if target.is_some_and(|target| target.stage == Stage::OnItsWay && target.started) {
+            self.change(id, index, |target, _, _| target.cancel());
+            if let Some(peer) = self.peers.get_mut(index) {
+                peer.load.held.take_if(|held| *held == id);
+            }
+            self.strip(id);
+        } else {
+            self.drop_target(id, index);
+        }
+        self.changed = true;
+    }
+
+    /// A message that is cancelled for all its ends keeps its place, and no memory.
+    fn strip(&mut self, id: u64) {
         let Some(message) = self.outbox.get_mut(&id) else { return };
-        let peers = &self.peers;
-        message.targets.retain_mut(|target| {
-            let hit = peers.get(target.peer).is_some_and(&applies);
-            if !hit || target.stage != Stage::OnItsWay {
-                return true;
+        if message.targets.iter().all(|target| target.stage == Stage::Cancelling) {
+            self.outbox_bytes = self.outbox_bytes.saturating_sub(message.bytes);
+            message.bytes = 0;
+            message.beside = None;
+            message.encoded = flame_model::wire::encode(&flame_model::Message::default());
+        }
+    }
+
+    /// Changes one end's way of a message (given the length of its chunks and of all of it), and its load with it.
+    pub(super) fn change<T>(
+        &mut self,
+        id: u64,
+        index: usize,
+        change: impl FnOnce(&mut Target, u64, u64) -> T,
+    ) -> Option<T> {
+        let message = self.outbox.get_mut(&id)?;
+        let (chunk, total) = (message.chunk, message.encoded.total_len);
+        let target = message.target_mut(index)?;
+        Some(self.peers.get_mut(index)?.load.change(id, target, |target| change(target, chunk, total)))
+    }
+
+    /// The message is not this end's business any more; without ends it leaves the outbox.
+    pub(super) fn drop_target(&mut self, id: u64, index: usize) {
+        let Some(message) = self.outbox.get_mut(&id) else { return };
+        if let Ok(at) = message.targets.binary_search_by_key(&index, |target| target.peer) {
+            let target = message.targets.remove(at);
+            if let Some(peer) = self.peers.get_mut(index) {
+                peer.load.remove(id, &target);
             }
-            if target.started {
-                target.stage = Stage::Cancelling;
-                target.chunks = vec![Chunk::Waiting];
-                target.hint = 0;
-                target.in_flight = 0;
-            }
-            target.started
-        });
-        self.drop_finished();
+        }
+        if message.targets.is_empty() {
+            self.outbox_bytes = self.outbox_bytes.saturating_sub(message.bytes);
+            self.outbox.remove(&id);
+        }
         self.changed = true;
     }
 
@@ -126,23 +187,30 @@ impl Core {
 
     /// A new life of an end gets everything again that it had not taken.
     pub(super) fn restart_targets(&mut self, index: usize) {
-        for message in self.outbox.values_mut() {
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        peer.load.held = None;
+        let ids: Vec<u64> = peer.load.owed.union(&peer.load.untaken).copied().collect();
+        for id in ids {
+            let Some(message) = self.outbox.get(&id) else { continue };
             let count = message.chunk_count();
-            message.targets.retain(|target| target.peer != index || target.stage != Stage::Cancelling);
-            for target in message.targets.iter_mut().filter(|target| target.peer == index) {
-                target.restart(count);
+            if message.target(index).is_some_and(|target| target.stage == Stage::Cancelling) {
+                self.drop_target(id, index);
+            } else {
+                self.change(id, index, |target, _, _| target.restart(count));
             }
         }
-        self.drop_finished();
     }
 
     /// What is on its way to this end goes again.
     pub(super) fn unsend(&mut self, index: usize) {
-        let mut count = 0;
-        for target in self.targets_of(index) {
-            count += target.unsend();
+        for id in self.owed(index) {
+            self.stats.chunks_resent += self.change(id, index, |target, _, _| target.unsend()).unwrap_or_default();
         }
-        self.stats.chunks_resent += count;
+    }
+
+    /// Messages that an end has not received, oldest first.
+    pub(super) fn owed(&self, index: usize) -> Vec<u64> {
+        self.peers.get(index).map_or_else(Vec::new, |peer| peer.load.owed.iter().copied().collect())
     }
 
     pub(super) fn resend_everything(&mut self, now: Now) {
@@ -160,133 +228,57 @@ impl Core {
         if self.beside {
             return;
         }
-        let limits: Vec<u64> = self.outbox.values().map(|message| self.chunk_for(message.targets.len())).collect();
-        for (message, limit) in self.outbox.values_mut().zip(limits) {
-            if message.chunk > limit {
-                message.chunk = limit;
-                let count = message.chunk_count();
-                for target in message.targets.iter_mut().filter(|target| target.stage == Stage::OnItsWay) {
-                    let started = target.started;
-                    target.restart(count);
-                    target.started = started;
-                }
+        let ids: Vec<u64> = self.outbox.keys().copied().collect();
+        for id in ids {
+            let Some(message) = self.outbox.get(&id) else { continue };
+            let limit = self.chunk_for(message.targets.len());
+            if message.chunk <= limit {
+                continue;
+            }
+            let on_its_way = |target: &&Target| target.stage == Stage::OnItsWay;
+            let ends: Vec<usize> = message.targets.iter().filter(on_its_way).map(|target| target.peer).collect();
+            let Some(message) = self.outbox.get_mut(&id) else { continue };
+            message.chunk = limit;
+            let count = message.chunk_count();
+            for index in ends {
+                self.change(id, index, |target, _, _| target.recut(count));
             }
         }
-    }
-
-    fn targets_of(&mut self, index: usize) -> impl Iterator<Item = &mut Target> {
-        self.outbox.values_mut().flat_map(|message| &mut message.targets).filter(move |t| t.peer == index)
-    }
-
-    /// What each peer has on its way and owes, in one pass.
-    pub(super) fn loads(&self) -> Vec<Load> {
-        loads(&self.outbox, self.peers.len())
     }
 
     /// Sends again what has not been acknowledged for too long, and asks what became of what was not taken: the
     /// acknowledgement of that is sent once, and may be lost.
     pub(super) fn resend_overdue(&mut self, now: Now) {
-        for (index, load) in self.loads().into_iter().enumerate() {
-            if load.untaken && self.peers.get(index).is_some_and(|peer| peer.present) {
+        for index in 0..self.peers.len() {
+            let Some(peer) = self.peers.get(index).filter(|peer| peer.present) else { continue };
+            let load = &peer.load;
+            let overdue = !load.owed.is_empty() && now >= peer.last_progress + peer.resend_after;
+            let (held, untaken, pause) = (load.held.is_some(), !load.untaken.is_empty(), peer.resend_after);
+            if untaken {
                 self.ask_every(now, index, self.limits.heartbeat);
             }
-            let Some(peer) = self.peers.get(index) else { continue };
-            if !peer.present || !load.pending || now < peer.last_progress + peer.resend_after {
+            if !overdue {
                 continue;
             }
-            self.unsend(index);
+            // The oldest chunk is enough: the answer says what else is missing. An end that has no room is only asked.
+            if held || !self.resend_oldest(index) {
+                self.ask_every(now, index, pause);
+            }
             let most = self.limits.resend_after * 8;
             if let Some(peer) = self.peers.get_mut(index) {
                 peer.last_progress = now;
                 peer.resend_after = (peer.resend_after * 2).min(most);
-                peer.probe = true;
             }
         }
     }
 
-    pub(super) fn on_ack(&mut self, now: Now, index: usize, ack: &Ack) {
-        if ack.session != self.life.session {
-            if self.peers.get(index).is_some_and(|peer| peer.said_goodbye) {
-                return;
-            }
-            return self.ask(now, index);
-        }
-        // A last acknowledgement may come behind the goodbye: brokers keep no order between topics.
-        if self.peers.get(index).is_some_and(|peer| !peer.said_goodbye) {
-            self.prove(now, index);
-        }
-        self.note_refusals(index, ack);
-        let (base, window) = (self.limits.resend_after, ack.window);
-        let mut progress = false;
-        let mut resent = 0;
-        let mut finished = false;
-        for (&id, message) in &mut self.outbox {
-            let chunk = message.chunk;
-            let total = message.encoded.total_len;
-            let Some(target) = message.targets.iter_mut().find(|target| target.peer == index) else { continue };
-            if id <= ack.delivered {
-                if target.stage == Stage::OnItsWay {
-                    self.changed = true;
-                }
-                progress |= target.stage != Stage::Received;
-                let cancelled = target.stage == Stage::Cancelling;
-                target.stage = Stage::Received;
-                target.in_flight = 0;
-                if id <= ack.taken || cancelled {
-                    finished = true;
-                    message.targets.retain(|target| target.peer != index);
-                }
-            } else if let Some(report) = ack.progress.iter().find(|report| report.id == id) {
-                if target.stage == Stage::OnItsWay {
-                    let (arrived, lost) = target.note(report, chunk, total);
-                    progress |= arrived;
-                    resent += lost;
-                }
-            } else if ack.resume {
-                resent += target.unsend();
-            }
-        }
-        self.stats.chunks_resent += resent;
+    fn resend_oldest(&mut self, index: usize) -> bool {
+        let resent = self.owed(index).into_iter().any(|id| self.change(id, index, Target::resend_oldest) == Some(true));
+        self.stats.chunks_resent += u64::from(resent);
         if let Some(peer) = self.peers.get_mut(index) {
-            if progress || (window > 0 && peer.window == 0) {
-                peer.last_progress = now;
-                peer.resend_after = base.max(peer.resend_after / 2);
-            }
-            peer.window = window;
-            peer.probe = false;
+            peer.load.probe |= resent;
         }
-        if finished {
-            self.drop_finished();
-            self.changed = true;
-        }
-    }
-
-    fn note_refusals(&mut self, index: usize, ack: &Ack) {
-        let Some(end) = self.peers.get(index).map(|peer| peer.peer.id.clone()) else { return };
-        for id in &ack.refused {
-            let Some(message) = self.outbox.get_mut(id) else { continue };
-            let before = message.targets.len();
-            message.targets.retain(|target| target.peer != index);
-            if message.targets.len() < before {
-                self.refusals.entry(*id).or_default().push(end.clone());
-                self.changed = true;
-            }
-        }
-        while self.refusals.len() > REFUSALS {
-            self.refusals.pop_first();
-        }
-        self.drop_finished();
-    }
-
-    fn drop_finished(&mut self) {
-        let bytes = &mut self.outbox_bytes;
-        self.outbox.retain(|_, message| {
-            let keep = !message.targets.is_empty();
-            if !keep {
-                *bytes = bytes.saturating_sub(message.encoded.total_len);
-            }
-            keep
-        });
+        resent
     }
 
     /// Ends addressed by a broadcast: everybody whom this end talks to, here or not.

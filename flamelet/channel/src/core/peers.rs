@@ -38,8 +38,7 @@ pub(super) struct PeerState {
     pub(super) inbox: Inbox,
     /// Bytes that it lets be on their way.
     pub(super) window: u64,
-    /// One chunk may go although the window is shut, to learn whether it still is.
-    pub(super) probe: bool,
+    pub(super) load: Load,
     pub(super) last_progress: Now,
     pub(super) resend_after: Now,
 }
@@ -64,7 +63,7 @@ impl PeerState {
             last_asked: None,
             inbox: Inbox::default(),
             window: first_window(limits),
-            probe: false,
+            load: Load::default(),
             last_progress: Now::ZERO,
             resend_after: limits.resend_after,
         }
@@ -254,15 +253,16 @@ impl Core {
     }
 
     /// When something is due for this peer.
-    pub(super) fn peer_wake(&self, now: Now, peer: &PeerState, load: Load) -> Option<Now> {
+    pub(super) fn peer_wake(&self, now: Now, peer: &PeerState) -> Option<Now> {
         if !peer.present {
             return None;
         }
         let death = peer.last_heard + self.limits.dead_after;
         let ack = peer.inbox.ack_due;
-        let resend = load.pending.then_some(peer.last_progress + peer.resend_after);
+        let load = &peer.load;
+        let resend = (!load.owed.is_empty()).then_some(peer.last_progress + peer.resend_after);
         // From then on it does not hold up the others of a broadcast any more.
-        let lag = Some(peer.last_progress + LAG_PATIENCE).filter(|&at| load.shared && now < at);
+        let lag = Some(peer.last_progress + LAG_PATIENCE).filter(|&at| !load.open.is_empty() && now < at);
         [Some(death), ack, resend, lag].into_iter().flatten().min()
     }
 }
