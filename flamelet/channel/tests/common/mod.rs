@@ -1,4 +1,4 @@
-//! Brokers and ends for the tests of the channel contract.
+//! Brokers, bad links and ends for the tests of the channel contract.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(
@@ -8,6 +8,9 @@
     clippy::cast_precision_loss,
     reason = "a test fails by panicking, and its numbers are small"
 )]
+
+pub mod links;
+pub mod processes;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,7 +23,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::{MqttSettings, MqttTransport};
-use flame_channel::{Channel, ChannelConfig, ChannelLimits, Peer, Transport};
+use flame_channel::{Channel, ChannelConfig, ChannelError, ChannelLimits, Peer, Transport};
 use flame_model::{EndId, Message, Model, Tensor};
 
 /// Longer than anything takes; a test that reaches it has failed.
@@ -98,6 +101,16 @@ pub async fn group(net: &Net, count: u32) -> Vec<Channel> {
         channel.await_ends(1, LONG).await.unwrap();
     }
     channels
+}
+
+/// Takes what `from` sent and checks that it is `messages`, each once and in order, and nothing more.
+pub async fn expect(end: &Channel, from: u32, messages: &[Message]) {
+    for (number, message) in messages.iter().enumerate() {
+        let got = end.recv(&id(from), LONG).await.unwrap();
+        assert!(got.message == *message, "message {number} of {} is another one or differs", messages.len());
+    }
+    let more = end.recv(&id(from), Duration::from_millis(200)).await;
+    assert!(matches!(more, Err(ChannelError::Timeout | ChannelError::Closed)), "one too many came: {more:?}");
 }
 
 pub fn text(kind: &str, round: u64) -> Message {
@@ -180,8 +193,13 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// `None`, with a printed reason, where mosquitto is not installed.
+    /// With its default configuration; `None`, with a printed reason, where mosquitto is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// With more lines of configuration.
+    pub fn start_with(lines: &str) -> Option<Self> {
         let places =
             ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
         let Some(program) = places.iter().map(PathBuf::from).find(|place| place.exists()) else {
@@ -190,7 +208,8 @@ impl Mosquitto {
         };
         let port = free_port();
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("conf"), format!("listener {port} 127.0.0.1\nallow_anonymous true\n")).unwrap();
+        let conf = format!("listener {port} 127.0.0.1\nallow_anonymous true\n{lines}\n");
+        std::fs::write(dir.path().join("conf"), conf).unwrap();
         let child = Self::spawn(&program, &dir);
         wait_for_port(port);
         Some(Self { child, program, port, dir })
@@ -201,9 +220,18 @@ impl Mosquitto {
             .arg("-c")
             .arg(dir.path().join("conf"))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
             .spawn()
             .unwrap()
+    }
+
+    /// Whether it said that a client's queue was full and packets were lost.
+    pub fn has_dropped(&self) -> bool {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap().contains("being dropped")
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn kill(&mut self) {
