@@ -217,11 +217,11 @@ async fn an_end_that_falls_silent_is_gone_after_its_time_and_not_while_bytes_flo
     let limits = ChannelLimits {
         // No heartbeat of its own within the time: only what it sends shows that it lives.
         heartbeat: LONG,
-        dead_after: Duration::from_secs(2),
+        dead_after: Duration::from_secs(1),
         ..ChannelLimits::default()
     };
     let job = job();
-    let relay = Relay::start(broker.port(), 6 << 20).await;
+    let relay = Relay::start(broker.port(), 4 << 20).await;
     let mut ends = Vec::new();
     for n in 0..2 {
         let url = if n == 1 { relay.url() } else { broker.url() };
@@ -231,7 +231,7 @@ async fn an_end_that_falls_silent_is_gone_after_its_time_and_not_while_bytes_flo
     }
     ends[0].await_ends(1, LONG).await.unwrap();
     // Longer on its way than the time after which silence is death.
-    let long = body("long", 24 << 20);
+    let long = body("long", 8 << 20);
     ends[1].send(&[id(0)], long.clone()).await.unwrap();
     assert!(ends[0].recv(&id(1), LONG).await.unwrap().message == long, "it was taken for dead in mid-transfer");
     relay.freeze(true);
