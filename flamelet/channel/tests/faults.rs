@@ -43,8 +43,8 @@ async fn the_broker_dies_at(percent: u64) {
     for message in &down {
         ends[0].broadcast(message.clone()).await.unwrap();
     }
-    for n in 1..=2 {
-        ends[n].send(&[id(0)], up[0].clone()).await.unwrap();
+    for end in &ends[1..] {
+        end.send(&[id(0)], up[0].clone()).await.unwrap();
     }
     relay.has_carried(before + all * percent / 100).await;
     broker.kill();
@@ -115,8 +115,8 @@ async fn packets_lost_doubled_and_out_of_order_make_no_difference() {
     let down: Vec<Message> = [3 << 20, 10, 6 << 20, 0, 300_000].into_iter().flat_map(|len| messages(2, len)).collect();
     for message in &down {
         ends[0].broadcast(message.clone()).await.unwrap();
-        for n in 1..=2 {
-            ends[n].send(&[id(0)], message.clone()).await.unwrap();
+        for end in &ends[1..] {
+            end.send(&[id(0)], message.clone()).await.unwrap();
         }
     }
     for n in 1..=2 {
@@ -245,8 +245,8 @@ async fn packets_stay_below_what_the_broker_announces() {
     let down = messages(2, 5 << 20);
     for message in &down {
         ends[0].broadcast(message.clone()).await.unwrap();
-        for n in 1..=3 {
-            ends[n].send(&[id(0)], message.clone()).await.unwrap();
+        for end in &ends[1..] {
+            end.send(&[id(0)], message.clone()).await.unwrap();
         }
     }
     for n in 1..=3 {
