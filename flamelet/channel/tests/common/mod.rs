@@ -225,9 +225,10 @@ impl Mosquitto {
             .unwrap()
     }
 
-    /// Whether it said that a client's queue was full and packets were lost.
-    pub fn has_dropped(&self) -> bool {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap().contains("being dropped")
+    /// For whom it has dropped packets because their queue was full.
+    pub fn dropped_for(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap();
+        log.lines().filter(|line| line.contains("being dropped")).map(str::to_owned).collect()
     }
 
     pub const fn port(&self) -> u16 {
