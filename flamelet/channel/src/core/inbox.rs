@@ -318,10 +318,9 @@ impl Core {
     /// Gives a message's place free and drops what there is of it.
     fn set_aside(&mut self, index: usize, id: u64, after: u64) {
         self.room.leave_line(index, Some(id));
-        if let Some(peer) = self.peers.get_mut(index) {
-            if let Some(begun) = peer.inbox.begun.remove(&id) {
-                self.release(begun.total);
-            }
+        let begun = self.peers.get_mut(index).and_then(|peer| peer.inbox.begun.remove(&id));
+        if let Some(begun) = begun {
+            self.release(begun.total);
         }
         self.put_ready(index, id, Ready { after, total: 0, what: None });
     }

@@ -270,12 +270,16 @@ impl State {
         let _turn = self.subscribing.lock().await;
         let mut acks = self.receiving.acks.clone();
         let before = *acks.borrow_and_update();
+        let mut link = self.receiving.link.clone();
+        let began = link.borrow_and_update().clone();
         let answer = async {
             self.receiving.client.subscribe_many(filters).await.map_err(|_| gone())?;
             acks.wait_for(|acks| acks.subscribed > before.subscribed).await.map(|acks| *acks).map_err(|_| gone())
         };
         let answer = tokio::select! {
             answer = tokio::time::timeout(ANSWER, answer) => answer,
+            // A connection that has broken since will not answer any more.
+            _ = link.wait_for(|link| *link != began) => return Err(gone()),
             () = self.stop.cancelled() => return Err(gone()),
         };
         match answer {
@@ -318,7 +322,10 @@ async fn announce(state: Arc<State>) {
                     Ok(()) => state.tell(Incoming::LinkUp { max_payload }, |_| true).await,
                     Err(error) => {
                         tracing::warn!(%error, "channels are not subscribed; trying again");
-                        tokio::time::sleep(Duration::from_millis(500)).await;
+                        tokio::select! {
+                            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                            _ = receiving.changed() => {}
+                        }
                         continue;
                     }
                 },
@@ -352,15 +359,16 @@ impl Transport for MqttTransport {
         let subscriber = Subscriber { id, filters: filters.clone(), queue };
         self.state.lanes().push(subscriber);
         // On connections that come up from here on the announcer subscribes for this lane, too.
+        let began = self.state.receiving.link.borrow().clone();
         let mut up = self.state.up();
         if up.is_some()
             && let Err(error) = self.state.subscribe(filters.into_iter().collect()).await
         {
-            if self.state.up().is_some() {
+            if *self.state.receiving.link.borrow() == began {
                 self.close(id).await;
                 return Err(error);
             }
-            // The connection broke just now.
+            // The connection broke just now; the announcer will tell of the next.
             up = None;
         }
         Ok(Lane { id, up, incoming, will: self.commitment })

@@ -1,4 +1,4 @@
-//! Brokers and ends for the tests of the channel contract.
+//! Brokers, bad links and ends for the tests of the channel contract.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 #![allow(
@@ -10,6 +10,8 @@
 )]
 
 pub mod authority;
+pub mod links;
+pub mod processes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -170,6 +172,16 @@ pub async fn group(net: &Net, count: u32) -> Vec<Channel> {
     channels
 }
 
+/// Takes what `from` sent and checks that it is `messages`, each once and in order, and nothing more.
+pub async fn expect(end: &Channel, from: u32, messages: &[Message]) {
+    for (number, message) in messages.iter().enumerate() {
+        let got = end.recv(&id(from), LONG).await.unwrap();
+        assert!(got.message == *message, "message {number} of {} is another one or differs", messages.len());
+    }
+    let more = end.recv(&id(from), Duration::from_millis(200)).await;
+    assert!(matches!(more, Err(ChannelError::Timeout | ChannelError::Closed)), "one too many came: {more:?}");
+}
+
 pub fn text(kind: &str, round: u64) -> Message {
     Message { kind: kind.into(), round, ..Message::default() }
 }
@@ -252,8 +264,13 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// With its default configuration. `None`, with a printed reason, where mosquitto is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_saying("")
+    }
+
+    /// With more lines of configuration.
+    pub fn start_saying(lines: &str) -> Option<Self> {
         let port = free_port();
-        Self::start_with(port, |_| format!("listener {port} 127.0.0.1\nallow_anonymous true\n"))
+        Self::start_with(port, |_| format!("listener {port} 127.0.0.1\nallow_anonymous true\n{lines}\n"))
     }
 
     /// With the configuration that `conf` makes in the folder that it is given; it has to listen on `port`.
@@ -278,9 +295,19 @@ impl Mosquitto {
             .arg("-c")
             .arg(dir.path().join("conf"))
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
             .spawn()
             .unwrap()
+    }
+
+    /// For whom it has dropped packets because their queue was full.
+    pub fn dropped_for(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap();
+        log.lines().filter(|line| line.contains("being dropped")).map(str::to_owned).collect()
+    }
+
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn kill(&mut self) {

@@ -77,7 +77,7 @@ fn plain(message: &Message) -> Outbound {
 }
 
 fn report(what: &str, took: std::time::Duration, count: u64) {
-    println!("{what}: {:.2} µs each for {count}", took.as_secs_f64() * 1e6 / count as f64);
+    println!("{what}: {:?} each for {count}", took / u32::try_from(count).unwrap());
 }
 
 /// Ends and messages of a case are made anew so often: the clock is a coarse one.

@@ -103,3 +103,26 @@ fn who_takes_the_last_message_and_leaves_at_once_has_acknowledged_it() {
     assert!(world.ends[0].ends().is_empty());
     assert!(world.ends[0].receipt(last).pending.is_empty());
 }
+
+#[test]
+fn ch_16_bytes_on_their_way_are_heartbeats_and_silence_is_death() {
+    let limits = ChannelLimits {
+        chunk_bytes: 1 << 10,
+        window_bytes: 16 << 10,
+        heartbeat: Duration::from_hours(1),
+        ..ChannelLimits::default()
+    };
+    let mut world = World::new(1, 2, &limits);
+    world.wires[1].up = 10;
+    world.run(Duration::from_secs(1));
+    // It takes 70 s, says nothing else meanwhile, and is dead after 10 s of silence.
+    world.queue(1, &[0], &message(1, 700 << 10), false).unwrap();
+    while world.take(0, 1).is_none() {
+        world.run(Duration::from_millis(100));
+        assert_eq!(world.ends[0].ends(), [id(1)]);
+        assert!(world.now < Duration::from_mins(3));
+    }
+    // Both are silent from now on.
+    world.run(Duration::from_secs(11));
+    assert!(world.ends[0].ends().is_empty() && world.ends[0].is_gone(0));
+}
