@@ -1,6 +1,6 @@
 //! The yardstick: rumqttc and nothing else. QoS 1, chunks of 256 KiB, no sealing, no order, no repair; what it
-//! receives it counts and drops. Two connections an end, one to publish and one to receive, as Flame's own: on a single one TCP's delayed
-//! acknowledgements would hold small messages back.
+//! receives it counts and drops. Two connections an end, one to publish and one to receive, as Flame's own: on a single one
+//! TCP's delayed acknowledgements would hold small messages back.
 
 use std::time::{Duration, Instant};
 
@@ -11,18 +11,20 @@ use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use tokio::sync::mpsc;
 
-use super::peer::{Order, PeerArgs, obey};
+use super::peer::{Order, PeerArgs, end_with_parent, obey};
 
 const CHUNK: usize = 256 * 1024;
 /// After so long without the others' word that all has come, the broker has lost something.
 const LOST: Duration = Duration::from_secs(20);
+/// First byte of the packets behind which one answers.
+const ANSWER: u8 = 1;
 
 fn connect(args: &PeerArgs, suffix: &str) -> (AsyncClient, mpsc::Receiver<Bytes>) {
     let rest = args.broker.strip_prefix("mqtt://").expect("an mqtt URL");
     let (login, place) = rest.rsplit_once('@').map_or((None, rest), |(login, place)| (Some(login), place));
     let (host, port) = place.rsplit_once(':').expect("a port");
-    let mut options =
-        MqttOptions::new(format!("{}-{}-{suffix}", args.job, args.me), host, port.parse().expect("a port"));
+    let id = format!("{}-{}-{suffix}", args.job, args.me);
+    let mut options = MqttOptions::new(id, host, port.parse().expect("a port"));
     if let Some((user, password)) = login.and_then(|login| login.split_once(':')) {
         options.set_credentials(user, password);
     }
@@ -54,6 +56,8 @@ struct Bare {
     client: AsyncClient,
     arrivals: mpsc::Receiver<Bytes>,
     others: u32,
+    /// What was sent last: it is there before the clock runs, as a guest's model is.
+    source: Bytes,
 }
 
 impl Bare {
@@ -66,11 +70,61 @@ impl Bare {
     async fn words(&mut self, begin: Instant) -> f64 {
         for _ in 0..self.others {
             if tokio::time::timeout(LOST, self.arrivals.recv()).await.is_err() {
+                eprintln!("the bare client waits in vain: the broker lost what it was given");
                 return f64::INFINITY;
             }
         }
         begin.elapsed().as_secs_f64()
     }
+
+    /// So many bytes in chunks, the last of which asks for an answer.
+    async fn send(&mut self, topic: &str, bytes: usize) -> Instant {
+        if self.source.len() != bytes {
+            // Not zero: the system would hand out one page of zeros for all of it.
+            self.source = Bytes::from(vec![7; bytes]);
+        }
+        let begin = Instant::now();
+        let mut at = 0;
+        while bytes - at > CHUNK {
+            self.publish(topic, self.source.slice(at..at + CHUNK)).await;
+            at += CHUNK;
+        }
+        self.publish(topic, asking(bytes - at)).await;
+        begin
+    }
+
+    async fn act(&mut self, order: Order) -> Vec<f64> {
+        match order {
+            Order::Unicast(bytes) | Order::Broadcast(bytes) => {
+                let begin = self.send("out", bytes).await;
+                vec![self.words(begin).await]
+            }
+            Order::Small(count) => {
+                let begin = Instant::now();
+                for _ in 1..count {
+                    self.publish("out", Bytes::from_static(&[0; 64])).await;
+                }
+                self.publish("out", asking(64)).await;
+                vec![self.words(begin).await]
+            }
+            Order::Trips(count) => {
+                let mut trips = Vec::new();
+                for _ in 0..count {
+                    let begin = Instant::now();
+                    self.publish("out", asking(64)).await;
+                    trips.push(self.words(begin).await);
+                }
+                trips
+            }
+        }
+    }
+}
+
+/// A packet that asks for an answer.
+fn asking(len: usize) -> Bytes {
+    let mut bytes = vec![0; len.max(1)];
+    bytes[0] = ANSWER;
+    bytes.into()
 }
 
 pub(crate) async fn run(args: PeerArgs) {
@@ -79,58 +133,16 @@ pub(crate) async fn run(args: PeerArgs) {
     let topic = if args.me == 0 { format!("bare/{}/back", args.job) } else { format!("bare/{}/out", args.job) };
     receiver.subscribe(topic, QoS::AtLeastOnce).await.expect("the client runs");
     assert_eq!(arrivals.recv().await.as_deref(), Some(&b"subscribed"[..]));
-    let mut bare = Bare { job: args.job, client, arrivals, others: args.count - 1 };
-    if args.me > 0 {
+    let mut bare = Bare { job: args.job, client, arrivals, others: args.count - 1, source: Bytes::new() };
+    if args.me == 0 {
+        obey(async |order| bare.act(order).await).await;
+    } else {
+        end_with_parent();
         println!("ready");
-        answer(&mut bare).await;
-        return;
-    }
-    obey(async |order| match order {
-        Order::Send(bytes) => {
-            let chunk = Bytes::from(vec![0; CHUNK.min(bytes)]);
-            let begin = Instant::now();
-            let count = bytes.div_ceil(CHUNK);
-            for at in 1..=count {
-                let mut payload = chunk.clone();
-                if at == count {
-                    payload = last(chunk.len());
-                }
-                bare.publish("out", payload).await;
+        while let Some(payload) = bare.arrivals.recv().await {
+            if payload.first() == Some(&ANSWER) {
+                bare.publish("back", Bytes::from_static(&[ANSWER; 64])).await;
             }
-            vec![bare.words(begin).await]
-        }
-        Order::Small(count) => {
-            let begin = Instant::now();
-            for _ in 1..count {
-                bare.publish("out", Bytes::from_static(&[0; 64])).await;
-            }
-            bare.publish("out", last(64)).await;
-            vec![bare.words(begin).await]
-        }
-        Order::Trips(count) => {
-            let mut trips = Vec::new();
-            for _ in 0..count {
-                let begin = Instant::now();
-                bare.publish("out", last(64)).await;
-                trips.push(bare.words(begin).await);
-            }
-            trips
-        }
-    })
-    .await;
-}
-
-/// A chunk that asks for a word back.
-fn last(len: usize) -> Bytes {
-    let mut bytes = vec![0; len];
-    bytes[0] = 1;
-    bytes.into()
-}
-
-async fn answer(bare: &mut Bare) {
-    while let Some(payload) = bare.arrivals.recv().await {
-        if payload.first() == Some(&1) {
-            bare.publish("back", Bytes::from_static(&[1; 64])).await;
         }
     }
 }

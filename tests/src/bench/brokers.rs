@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 use flame_api::{BrokerAccess, Secret};
 use flame_control::{BrokerChoice, broker};
 
+use super::peer::end_with_parent;
+
 /// A running broker. Dropping it ends it.
 pub(crate) struct Broker {
     pub(crate) name: &'static str,
+    /// With the login that it wants.
     pub(crate) url: String,
     child: Child,
     _folder: Option<tempfile::TempDir>,
@@ -24,13 +27,28 @@ impl Drop for Broker {
 }
 
 impl Broker {
-    /// Mosquitto, without a bound on its queues: the bare client has no other way of not losing anything.
-    pub(crate) fn mosquitto() -> Option<Self> {
-        let program = "/usr/sbin/mosquitto";
-        if !std::path::Path::new(program).is_file() {
-            eprintln!("no cases over mosquitto: it is not installed");
+    /// One after the other, those of the names that are wanted and of the brokers that are here.
+    pub(crate) fn both(wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Self> {
+        ["mosquitto", "embedded"].into_iter().filter(move |name| wanted(name)).filter_map(Self::start)
+    }
+
+    pub(crate) fn start(name: &'static str) -> Option<Self> {
+        if name == "embedded" { Some(Self::embedded()) } else { Self::mosquitto() }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Mosquitto with its defaults, but without a bound on its queues: the bare client has no other way of not losing anything.
+    fn mosquitto() -> Option<Self> {
+        let places =
+            ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto", "/usr/bin/mosquitto", "/opt/homebrew/sbin/mosquitto"];
+        let Some(program) = places.into_iter().find(|place| std::path::Path::new(place).is_file()) else {
+            eprintln!("no cases over mosquitto: it is not installed (apt-get install mosquitto)");
             return None;
-        }
+        };
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok()?.port();
         let folder = tempfile::tempdir().expect("a folder");
         let config = folder.path().join("mosquitto.conf");
@@ -46,16 +64,18 @@ impl Broker {
     }
 
     /// The one that flame-control embeds.
-    pub(crate) fn embedded() -> Self {
+    fn embedded() -> Self {
         let program = std::env::current_exe().expect("this program");
-        let mut child = Command::new(program).arg("broker").stdout(Stdio::piped()).spawn().expect("the broker");
+        let mut command = Command::new(program);
+        let mut child = command.arg("broker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the broker");
         let mut url = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut url).expect("its address");
+        assert!(!url.is_empty(), "the embedded broker did not start");
         Self { name: "embedded", url: url.trim().to_owned(), child, _folder: None }
     }
 }
 
-/// Serves the embedded broker until the process is ended; its URL, login and all, is the first line.
+/// Serves the embedded broker until the parent ends; its URL, login and all, is the first line.
 pub(crate) async fn serve() {
     let choice = BrokerChoice::Embedded { listen: (Ipv4Addr::LOCALHOST, 0).into() };
     let access = broker::provide(&choice, &Secret::new("bench")).await.expect("the embedded broker");
@@ -64,5 +84,6 @@ pub(crate) async fn serve() {
         format!("{}:{}@", username.unwrap_or_default(), password.map_or_else(String::new, |p| p.expose().to_owned()));
     println!("{}", url.replace("://", &format!("://{login}")));
     let _ = std::io::stdout().flush();
+    end_with_parent();
     std::future::pending::<()>().await;
 }

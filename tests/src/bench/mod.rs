@@ -1,49 +1,45 @@
 //! The benchmarks: every figure stands beside the machine's own limit, measured in the same run.
 //!
-//! `channel` and `round` start real processes: one for each end, one for each broker. What a figure and its limit mean is
-//! in `docs/benchmarks.md`.
+//! They start real processes: one for each end, one for each broker. What a figure and its limit mean is in
+//! `docs/benchmarks.md`. A new benchmark is a module with a `run`, and an entry in [`Bench`].
 
 mod bare;
 mod brokers;
 mod channel;
+mod inproc;
 mod ours;
 mod peer;
+mod process;
 mod report;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures Flame beside the machine's own limits. One line a case; `ratio` is value / limit.
+const EXAMPLES: &str = "\
+ratio is value / limit, where limit is what the machine itself does, measured in the same run. Where a value is a
+rate (MB/s, messages/s) a higher ratio is better; where it is a time or a size, a lower one. docs/benchmarks.md says
+what each limit is.
+
+Examples:
+  cargo run --release -p flame-tests --bin bench -- channel --json
+      All cases of the channels, one JSON object a line.
+  cargo run --release -p flame-tests --bin bench -- channel --only mosquitto/unicast-100mb --cpu
+      One case, and where its time goes.";
+
+/// Measures Flame beside the machine's own limits.
 #[derive(Debug, Parser)]
-#[command(
-    name = "bench",
-    after_help = "Run it in release: cargo run --release -p flame-tests --bin bench -- channel --json"
-)]
+#[command(name = "bench", after_help = EXAMPLES)]
 struct Args {
     #[command(subcommand)]
     bench: Bench,
 }
 
-/// What every benchmark is told.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Options {
-    /// One JSON object a line: bench, case, value, unit, limit, ratio.
-    #[arg(long)]
-    json: bool,
-    /// Only cases whose name contains this text.
-    #[arg(long, default_value = "")]
-    only: String,
-    /// Repetitions of each case; the median counts.
-    #[arg(long, default_value_t = 7)]
-    repeat: usize,
-}
-
 #[derive(Debug, Subcommand)]
 enum Bench {
-    /// Channels beside a bare rumqttc client on the same broker, and beside memcpy.
-    Channel(Options),
-    /// One end of `channel`, in a process of its own.
+    /// Channels beside a bare rumqttc client on the same broker, and hand-over in one process beside memcpy.
+    Channel(channel::Args),
+    /// One end, in a process of its own.
     #[command(hide = true)]
     Peer(peer::PeerArgs),
     /// The embedded broker, in a process of its own.
@@ -51,11 +47,33 @@ enum Bench {
     Broker,
 }
 
+/// What every benchmark is told.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// One JSON object a line: bench, case, value, unit, limit, ratio.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Only cases whose name contains this; several with commas between them.
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+impl Options {
+    /// Whether this case is to run.
+    pub(crate) fn wants(&self, case: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| case.contains(part.as_str()))
+    }
+}
+
 /// The program.
 pub fn main() -> ExitCode {
+    let args = Args::parse();
+    if cfg!(debug_assertions) {
+        eprintln!("this is a debug build: its figures mean nothing; add --release");
+    }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    match Args::parse().bench {
-        Bench::Channel(options) => runtime.block_on(channel::run(&options)),
+    match args.bench {
+        Bench::Channel(args) => runtime.block_on(channel::run(&args)),
         Bench::Peer(args) => runtime.block_on(peer::run(args)),
         Bench::Broker => runtime.block_on(brokers::serve()),
     }

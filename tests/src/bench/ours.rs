@@ -8,7 +8,7 @@ use flame_channel::mqtt::{MqttSettings, MqttTransport};
 use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer};
 use flame_model::{EndId, Message, Model, SharedBufferMut, Tensor};
 
-use super::peer::{Order, PeerArgs, obey};
+use super::peer::{Order, PeerArgs, end_with_parent, obey};
 
 const LONG: Duration = Duration::from_mins(2);
 
@@ -50,46 +50,55 @@ fn small() -> Message {
 
 pub(crate) async fn run(args: PeerArgs) {
     let client_id = format!("{}-{}", args.job, args.me);
-    let settings =
-        MqttSettings { url: args.broker.clone(), client_id, username: None, password: None, ..MqttSettings::default() };
+    let settings = MqttSettings { url: args.broker.clone(), client_id, ..MqttSettings::default() };
     let transport = Arc::new(MqttTransport::connect(&settings, &args.job, &id(args.me)).await.expect("the broker"));
     let channel = Channel::join(config(&args.job, args.me, args.count), transport).await.expect("the channel");
-    if args.me > 0 {
+    if args.me == 0 {
+        channel.await_ends(args.count - 1, LONG).await.expect("the others");
+        let mut sender = Sender { channel, round: 0, large: None };
+        obey(async |order| sender.act(order).await).await;
+    } else {
+        end_with_parent();
         println!("ready");
-        // Takes everything; what is called `ping` it answers.
-        loop {
-            let Ok(received) = channel.recv_fifo(&[], Duration::from_hours(1)).await else { return };
-            if received.message.kind == "ping" {
-                channel.send(&[received.sender], small()).await.expect("an answer");
-            }
+        answer(&channel).await;
+    }
+}
+
+/// Takes everything; what is called `ping` it answers.
+async fn answer(channel: &Channel) {
+    while let Ok(received) = channel.recv_fifo(&[], Duration::from_hours(1)).await {
+        if received.message.kind == "ping" {
+            channel.send(&[received.sender], small()).await.expect("an answer");
         }
     }
-    channel.await_ends(args.count - 1, LONG).await.expect("the others");
-    let mut round = 0;
-    let mut large: Option<Message> = None;
-    obey(async |order| {
-        round += 1;
+}
+
+struct Sender {
+    channel: Channel,
+    round: u64,
+    /// What was sent last: it is there before the clock runs, as a guest's model is.
+    large: Option<(usize, Message)>,
+}
+
+impl Sender {
+    async fn act(&mut self, order: Order) -> Vec<f64> {
+        self.round += 1;
         match order {
-            Order::Send(bytes) => {
-                // The model is there before the clock runs, as a guest's is.
-                let message = match large.take() {
-                    Some(message) if message.models[0].1.iter().all(|(_, t)| t.bytes().len() == bytes) => {
-                        Message { round, ..message }
-                    }
-                    _ => model(bytes, round),
-                };
-                large = Some(message.clone());
+            Order::Unicast(bytes) | Order::Broadcast(bytes) => {
+                let message = self.message(bytes);
                 let begin = Instant::now();
-                let receipt = channel.broadcast(message).await.expect("room");
-                receipt.wait(LONG).await.expect("delivery");
+                let sent = match order {
+                    Order::Unicast(_) => self.channel.send(&[id(1)], message).await,
+                    _ => self.channel.broadcast(message).await,
+                };
+                sent.expect("room").wait(LONG).await.expect("delivery");
                 vec![begin.elapsed().as_secs_f64()]
             }
             Order::Small(count) => {
-                let to: Vec<EndId> = channel.ends();
                 let begin = Instant::now();
                 let mut last = None;
                 for _ in 0..count {
-                    last = Some(channel.send(&to, small()).await.expect("room"));
+                    last = Some(self.channel.send(&[id(1)], small()).await.expect("room"));
                 }
                 last.expect("one at least").wait(LONG).await.expect("delivery");
                 vec![begin.elapsed().as_secs_f64()]
@@ -99,13 +108,20 @@ pub(crate) async fn run(args: PeerArgs) {
                 for _ in 0..count {
                     let begin = Instant::now();
                     let ping = Message { kind: "ping".into(), ..small() };
-                    channel.send(&[id(1)], ping).await.expect("room");
-                    channel.recv(&id(1), LONG).await.expect("the answer");
+                    self.channel.send(&[id(1)], ping).await.expect("room");
+                    self.channel.recv(&id(1), LONG).await.expect("the answer");
                     trips.push(begin.elapsed().as_secs_f64());
                 }
                 trips
             }
         }
-    })
-    .await;
+    }
+
+    fn message(&mut self, bytes: usize) -> Message {
+        if self.large.as_ref().is_none_or(|(len, _)| *len != bytes) {
+            self.large = Some((bytes, model(bytes, 0)));
+        }
+        let (_, message) = self.large.clone().expect("it was made");
+        Message { round: self.round, ..message }
+    }
 }

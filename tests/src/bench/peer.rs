@@ -1,7 +1,8 @@
 //! One end in a process of its own: it obeys lines on its input and answers each with a line.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::str::FromStr;
 
 use super::{bare, ours};
 
@@ -26,11 +27,13 @@ pub(crate) struct PeerArgs {
 }
 
 /// What end 0 does next; the answer is the seconds that it took, or for round trips each one's.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
+    /// One message of so many bytes to end 1.
+    Unicast(usize),
     /// One message of so many bytes to all the others.
-    Send(usize),
-    /// So many small messages to all the others.
+    Broadcast(usize),
+    /// So many small messages to end 1.
     Small(u32),
     /// So many small messages to end 1, each answered before the next.
     Trips(u32),
@@ -39,36 +42,46 @@ pub(crate) enum Order {
 impl Order {
     fn line(self) -> String {
         match self {
-            Self::Send(bytes) => format!("send {bytes}"),
+            Self::Unicast(bytes) => format!("unicast {bytes}"),
+            Self::Broadcast(bytes) => format!("broadcast {bytes}"),
             Self::Small(count) => format!("small {count}"),
             Self::Trips(count) => format!("trips {count}"),
         }
     }
 
-    pub(crate) fn read(line: &str) -> Option<Self> {
-        let (what, number) = line.trim().split_once(' ')?;
+    fn read(line: &str) -> Option<Self> {
+        fn number<T: FromStr>(text: &str) -> Option<T> {
+            text.parse().ok()
+        }
+        let (what, of) = line.trim().split_once(' ')?;
         match what {
-            "send" => Some(Self::Send(number.parse().ok()?)),
-            "small" => Some(Self::Small(number.parse().ok()?)),
-            "trips" => Some(Self::Trips(number.parse().ok()?)),
+            "unicast" => number(of).map(Self::Unicast),
+            "broadcast" => number(of).map(Self::Broadcast),
+            "small" => number(of).map(Self::Small),
+            "trips" => number(of).map(Self::Trips),
             _ => None,
         }
     }
 }
 
-/// All ends of one kind on one broker.
-pub(crate) struct Peers {
-    children: Vec<Child>,
-    sender: (ChildStdin, BufReader<ChildStdout>),
-    _others: Vec<BufReader<ChildStdout>>,
+struct Peer {
+    child: Child,
+    // Its end is the peer's end.
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
 }
 
-impl Drop for Peers {
+/// All ends of one kind on one broker. Dropping it ends them.
+pub(crate) struct Peers {
+    kind: String,
+    sender: Peer,
+    others: Vec<Peer>,
+}
+
+impl Drop for Peer {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -86,28 +99,32 @@ impl Peers {
             let mut ready = String::new();
             output.read_line(&mut ready).expect("its readiness");
             assert_eq!(ready.trim(), "ready", "end {me} of {kind} did not start");
-            (child, input, output)
+            Peer { child, input, output }
         };
-        let mut children = Vec::new();
-        let mut outputs = Vec::new();
-        for me in 1..=others {
-            let (child, _, output) = start(me);
-            children.push(child);
-            outputs.push(output);
-        }
-        let (child, input, output) = start(0);
-        children.push(child);
-        Self { children, sender: (input, output), _others: outputs }
+        let others = (1..=others).map(start).collect();
+        Self { kind: kind.to_owned(), sender: start(0), others }
     }
 
     /// Has the sender do it; seconds, or one figure for each round trip.
     pub(crate) fn order(&mut self, order: Order) -> Vec<f64> {
-        let (input, output) = &mut self.sender;
+        let Peer { input, output, .. } = &mut self.sender;
         writeln!(input, "{}", order.line()).expect("the sender listens");
         input.flush().expect("the sender listens");
         let mut line = String::new();
         output.read_line(&mut line).expect("the sender answers");
-        line.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+        let figures: Vec<f64> = line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        assert!(!figures.is_empty(), "the sender of {} ended at {order:?}", self.kind);
+        figures
+    }
+
+    /// The sender's process.
+    pub(crate) fn sender(&self) -> u32 {
+        self.sender.child.id()
+    }
+
+    /// The receivers' processes.
+    pub(crate) fn receivers(&self) -> impl Iterator<Item = u32> {
+        self.others.iter().map(|peer| peer.child.id())
     }
 }
 
@@ -117,6 +134,14 @@ pub(crate) async fn run(args: PeerArgs) {
         "ours" => ours::run(args).await,
         _ => bare::run(args).await,
     }
+}
+
+/// Ends this process with its parent, which holds the other end of its input. For processes that take no orders.
+pub(crate) fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
 }
 
 /// Obeys orders until the input ends. `ready` is told first.
@@ -136,5 +161,18 @@ pub(crate) async fn obey(mut act: impl AsyncFnMut(Order) -> Vec<f64>) {
         let numbers: Vec<String> = act(order).await.iter().map(|number| format!("{number:.9}")).collect();
         println!("{}", numbers.join(" "));
         let _ = std::io::stdout().flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_read_as_it_was_written() {
+        for order in [Order::Unicast(1), Order::Broadcast(100), Order::Small(10), Order::Trips(7)] {
+            assert_eq!(Order::read(&order.line()), Some(order));
+        }
+        assert_eq!(Order::read("dance 3"), None);
     }
 }
