@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::processes::{Process, argument};
 use common::{LONG, Mosquitto, Net, body, config, connect, embedded, group, id, job, join, join_with, text};
 use flame_channel::inproc::InprocHub;
-use flame_channel::{Channel, ChannelConfig, ChannelError, ChannelLimits, Event, Transport, next};
+use flame_channel::{Channel, ChannelConfig, ChannelError, ChannelKeys, ChannelLimits, Event, Transport, next};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -162,6 +162,7 @@ async fn ch_11_groups_see_nothing_of_each_other() {
             let others: &[u32] = if group == "eu" { &[0, 1] } else { &[2, 3] };
             config.roster.retain(|peer| others.iter().any(|n| peer.id == id(*n)));
             config.roster[0].role = "aggregator".into();
+            config.keys = ChannelKeys::of_secret(&[3; 32], &config.me, &config.roster);
             config
         };
         let mut ends = Vec::new();

@@ -36,7 +36,9 @@ pub(crate) fn config(job: &str, me: u32, count: u32) -> ChannelConfig {
 
 /// A model of `bytes` bytes of f32.
 pub(crate) fn model(bytes: usize, round: u64) -> Message {
-    let buffer = SharedBufferMut::with_len(bytes).expect("memory");
+    let mut buffer = SharedBufferMut::with_len(bytes).expect("memory");
+    // Memory that was never written to would be read from one page of zeros.
+    buffer.as_mut_bytes().fill(7);
     let shape = [u64::try_from(bytes / 4).expect("a length")];
     let tensor = Tensor::from_buffer(&shape, flame_model::Dtype::Float32, buffer.freeze()).expect("a tensor");
     let mut model = Model::new();

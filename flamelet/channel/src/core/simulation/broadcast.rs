@@ -170,7 +170,8 @@ fn a_late_joiner_that_catches_up_takes_a_part_of_the_way_only() {
     let limits = ChannelLimits { chunk_bytes: 1 << 10, window_bytes: 16 << 10, ..ChannelLimits::default() };
     let mut world = World::new(1, 4, &limits);
     world.set_link(3, false);
-    world.wires[0].up = 1 << 10;
+    // A chunk with its head, proofs and tags in a millisecond.
+    world.wires[0].up = 1250;
     world.run(Duration::from_secs(1));
     world.queue(0, &[1, 2, 3], &plain(1, 400 << 10), true).unwrap();
     world.run(Duration::from_millis(450));
