@@ -55,7 +55,8 @@ fn coordinate(flame: &Flame, mid: &str) -> Vec<String> {
         "coordinated",
         &guest("coordinator"),
         &coordinated(mid),
-        &json!({"dataSpec": {"fromUser": {"default": 3}}}),
+        // Without the minimum the job has all that it needs once one trainer has ended.
+        &json!({"dataSpec": {"fromUser": {"default": 3}}, "minCompleted": {"trainer": 3, "middle-aggregator": 2}}),
     );
     let participants = join(flame, &job, &[]);
     flame.does(&format!("flamectl start job {job}"));
