@@ -3,7 +3,7 @@
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use flame_api::{AgentId, Problem, Secret, SecretKey};
-use ring::hmac;
+use aws_lc_rs::hmac;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 

@@ -6,8 +6,8 @@
 
 use blake3::Hash;
 use flame_model::EndId;
-use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
-use ring::hmac;
+use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use aws_lc_rs::hmac;
 
 use crate::config::Peer;
 use crate::seal::Life;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use blake3::Hash;
 use bytes::Bytes;
 use flame_model::EndId;
-use ring::aead::{Aad, LessSafeKey, Nonce, Tag};
+use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use subtle::ConstantTimeEq as _;
 
 use crate::error::ChannelError;
@@ -136,9 +136,8 @@ impl SealedBody<'_> {
         if text.len() != out.len() {
             return false;
         }
-        out.copy_from_slice(text);
         let nonce = nonce(self.counter, Part::Body);
-        self.key.open_in_place_separate_tag(nonce, Aad::from(&self.associated), Tag::from(*tag), out, 0..).is_ok()
+        self.key.open_separate_gather(nonce, Aad::from(&self.associated), text, tag, out).is_ok()
     }
 }
 

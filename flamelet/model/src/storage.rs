@@ -1,15 +1,13 @@
 //! Shared bytes, aligned for every element type.
 //!
 //! Storage is 64-bit words behind an `Arc`: eight-byte alignment without unsafe code, freezing without a copy, sharing by
-//! counting. Nobody may write to words that a second handle can see. Large storage is mapped on huge pages where the
-//! system has them: touching 100 MB for the first time then takes 50 page faults and not 25,000.
+//! counting. Nobody may write to words that a second handle can see. Large storage is a [`Mapping`].
 
 use std::fmt;
 use std::sync::Arc;
 
-use memmap2::{MmapMut, MmapOptions};
-
 use crate::ModelError;
+use crate::mapping::Mapping;
 
 /// Immutable bytes on shared, 8-byte aligned storage: a window of it, in fact. Cloning and slicing are free.
 #[derive(Clone, Default)]
@@ -29,11 +27,11 @@ pub struct SharedBufferMut {
 /// Storage from this size on is mapped; two huge pages of a common size.
 const LARGE: usize = 4 << 20;
 
-/// Zeroed words, mapped when they are many.
+/// Words, mapped when they are many.
 #[derive(Debug)]
 enum Words {
     Heap(Box<[u64]>),
-    Mapped(MmapMut),
+    Mapped(Mapping),
 }
 
 impl Default for Words {
@@ -43,30 +41,34 @@ impl Default for Words {
 }
 
 impl Words {
-    /// Enough of them for `len` bytes; `None` when there is no such memory. None of it is touched yet.
+    /// Enough zeros for `len` bytes; `None` when there is no such memory.
     fn zeroed(len: usize) -> Option<Self> {
-        let count = len.div_ceil(8);
+        if len < LARGE { Self::heap(len) } else { Mapping::zeroed(len.checked_next_multiple_of(8)?).map(Self::Mapped) }
+    }
+
+    /// Enough for `len` bytes, which may be those of an earlier storage.
+    fn for_overwrite(len: usize) -> Option<Self> {
         if len < LARGE {
-            return bytemuck::allocation::try_zeroed_slice_box(count).ok().map(Self::Heap);
+            return Self::heap(len);
         }
-        let map = MmapOptions::new().len(count.checked_mul(8)?).map_anon().ok()?;
-        // Advice: the map serves on small pages, too.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        Some(Self::Mapped(map))
+        Mapping::for_overwrite(len.checked_next_multiple_of(8)?).map(Self::Mapped)
+    }
+
+    fn heap(len: usize) -> Option<Self> {
+        bytemuck::allocation::try_zeroed_slice_box(len.div_ceil(8)).ok().map(Self::Heap)
     }
 
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Heap(words) => bytemuck::cast_slice(words),
-            Self::Mapped(map) => map,
+            Self::Mapped(map) => map.bytes(),
         }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Heap(words) => bytemuck::cast_slice_mut(words),
-            Self::Mapped(map) => map,
+            Self::Mapped(map) => map.bytes_mut(),
         }
     }
 }
@@ -75,14 +77,24 @@ impl SharedBufferMut {
     /// `len` zero bytes. Check a length that others claim against a grant before asking: the memory is promised at once and
     /// taken as it is written to.
     pub fn with_len(len: usize) -> Result<Self, ModelError> {
-        let words = Words::zeroed(len)
+        Self::of(Words::zeroed(len), len)
+    }
+
+    /// `len` bytes that the caller writes, all of them, before anybody reads one: until then they may be those of a buffer
+    /// that was let go, perhaps another task's.
+    pub fn for_overwrite(len: usize) -> Result<Self, ModelError> {
+        Self::of(Words::for_overwrite(len), len)
+    }
+
+    fn of(words: Option<Words>, len: usize) -> Result<Self, ModelError> {
+        let words = words
             .ok_or_else(|| ModelError::TooLarge { what: "a buffer", bytes: u64::try_from(len).unwrap_or(u64::MAX) })?;
         Ok(Self { words, len })
     }
 
     /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Result<Self, ModelError> {
-        let mut buffer = Self::with_len(bytes.len())?;
+        let mut buffer = Self::for_overwrite(bytes.len())?;
         buffer.as_mut_bytes().copy_from_slice(bytes);
         Ok(buffer)
     }
@@ -189,7 +201,7 @@ impl SharedBuffer {
     pub(crate) fn make_mut(&mut self) -> &mut [u8] {
         if Arc::get_mut(&mut self.words).is_none() {
             // Without memory for the copy there is no way on: as with any other allocation.
-            let mut copy = Words::zeroed(self.len).unwrap_or_else(|| Words::Heap(vec![0; self.len.div_ceil(8)].into()));
+            let mut copy = Words::for_overwrite(self.len).unwrap_or_else(|| Words::Heap(vec![0; self.len.div_ceil(8)].into()));
             if let Some(target) = copy.bytes_mut().get_mut(..self.len) {
                 target.copy_from_slice(self.as_bytes());
             }

@@ -126,7 +126,8 @@ impl Begun {
     /// Takes the memory at the first call; there may be none although the limits allow it.
     fn has_memory(&mut self) -> bool {
         if self.buffer.is_none() {
-            self.buffer = usize::try_from(self.total).ok().and_then(|len| SharedBufferMut::with_len(len).ok());
+            // Nobody reads it before all of it has come.
+            self.buffer = usize::try_from(self.total).ok().and_then(|len| SharedBufferMut::for_overwrite(len).ok());
         }
         self.buffer.is_some()
     }

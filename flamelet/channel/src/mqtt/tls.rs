@@ -58,7 +58,7 @@ impl TlsSettings {
 
     /// Reads the certificates and the key.
     pub(super) fn client_config(&self) -> Result<Arc<ClientConfig>, ChannelError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let roots = Arc::new(self.roots()?);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider))
             .build()

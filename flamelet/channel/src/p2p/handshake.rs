@@ -4,7 +4,7 @@
 //! place and so keep the real one out, or let it look dead; that is what the proofs are for.
 
 use flame_model::EndId;
-use ring::hmac;
+use aws_lc_rs::hmac;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::ChannelError;

@@ -93,7 +93,7 @@ impl Packed {
         if !head.compressed && head.layout.is_raw() {
             return assemble(head, &buffer, payload_at);
         }
-        let mut out = SharedBufferMut::with_len(head.layout.raw_len).map_err(no_memory)?;
+        let mut out = SharedBufferMut::for_overwrite(head.layout.raw_len).map_err(no_memory)?;
         let payload = buffer.as_bytes().get(payload_at..).unwrap_or_default();
         if head.compressed {
             decompress(&head, payload, out.as_mut_bytes())?;

@@ -119,7 +119,7 @@ impl Encoded {
     pub fn to_buffer(&self) -> Result<SharedBuffer, ModelError> {
         let len = usize::try_from(self.total_len)
             .map_err(|_| ModelError::TooLarge { what: "a message", bytes: self.total_len })?;
-        let mut buffer = SharedBufferMut::with_len(len)?;
+        let mut buffer = SharedBufferMut::for_overwrite(len)?;
         self.copy_range(0, buffer.as_mut_bytes());
         Ok(buffer.freeze())
     }
@@ -203,7 +203,7 @@ impl<'a> Parts<'a> {
             if part.packing == Packing::Raw {
                 encoded.push(source.clone());
             } else {
-                let mut narrow = SharedBufferMut::with_len(part.len).map_err(no_memory)?;
+                let mut narrow = SharedBufferMut::for_overwrite(part.len).map_err(no_memory)?;
                 kernels::narrow(part.packing, part.dtype, source.as_bytes(), narrow.as_mut_bytes())?;
                 encoded.push(Segment::Bytes(Bytes::from_owner(narrow.freeze())));
             }

@@ -193,7 +193,7 @@ fn round_tensor(tensor: &Tensor, packing: Packing) -> Result<Tensor, WireError> 
     let no_memory = |error: ModelError| WireError::Failed(error.to_string());
     let dtype = tensor.dtype();
     let mut narrow = SharedBufferMut::with_len(ELEMENTS * packing.size(dtype)).map_err(no_memory)?;
-    let mut whole = SharedBufferMut::with_len(tensor.byte_len()).map_err(no_memory)?;
+    let mut whole = SharedBufferMut::for_overwrite(tensor.byte_len()).map_err(no_memory)?;
     let step = ELEMENTS * dtype.size();
     for (from, to) in tensor.bytes().chunks(step).zip(whole.as_mut_bytes().chunks_mut(step)) {
         let len = from.len() / dtype.size() * packing.size(dtype);
