@@ -103,7 +103,7 @@ impl Default for ChannelLimits {
             heartbeat: Duration::from_secs(3),
             dead_after: Duration::from_secs(10),
             chunk_bytes: 256 * 1024,
-            window_bytes: 4 << 20,
+            window_bytes: 16 << 20,
             resend_after: Duration::from_secs(2),
             send_wait: Duration::from_mins(2),
             leave_wait: Duration::from_secs(10),

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use rumqttc::NetworkOptions;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnAck, ConnectReturnCode, DisconnectReasonCode, Packet as Mqtt, PubAckReason, Publish, SubscribeReasonCode,
+    ConnAck, ConnectReturnCode, DisconnectReasonCode, Packet as Mqtt, PubAckReason, SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::lanes::Lanes;
 use super::tls;
 
 /// Publishes that wait for the poller.
@@ -61,16 +62,16 @@ struct Poller {
     link: watch::Sender<Link>,
     acks: watch::Sender<Acks>,
     queued: Arc<AtomicU64>,
-    arrived: Option<mpsc::Sender<Publish>>,
+    lanes: Option<Arc<Lanes>>,
     leaving: CancellationToken,
     stop: CancellationToken,
 }
 
 impl Connection {
-    /// Begins to connect. Packets that come go to `arrived`; a full queue there holds the broker back.
+    /// Begins to connect. Packets that come go to `lanes`; a full one holds the broker back.
     pub(super) fn start(
         options: MqttOptions,
-        arrived: Option<mpsc::Sender<Publish>>,
+        lanes: Option<Arc<Lanes>>,
         stop: CancellationToken,
         tasks: &TaskTracker,
     ) -> Arc<Self> {
@@ -83,8 +84,7 @@ impl Connection {
         let (acks, acks_seen) = watch::channel(Acks::default());
         let queued = Arc::new(AtomicU64::new(0));
         let leaving = CancellationToken::new();
-        let poller =
-            Poller { events, link, acks, queued: Arc::clone(&queued), arrived, leaving: leaving.clone(), stop };
+        let poller = Poller { events, link, acks, queued: Arc::clone(&queued), lanes, leaving: leaving.clone(), stop };
         tasks.spawn(poller.run());
         Arc::new(Self { client, link: link_seen, acks: acks_seen, queued, leaving })
     }
@@ -111,9 +111,11 @@ impl Poller {
                     self.link.send_replace(Link::Up { epoch, max_payload: max_payload(&connack) });
                 }
                 Ok(Event::Incoming(Mqtt::Publish(publish))) => {
-                    if let Some(arrived) = &self.arrived {
-                        // Nobody reads any more once the transport ends.
-                        let _ = arrived.send(publish).await;
+                    if let Some(lanes) = &self.lanes {
+                        tokio::select! {
+                            () = lanes.deliver(publish) => {}
+                            () = self.stop.cancelled() => return,
+                        }
                     }
                 }
                 Ok(Event::Incoming(Mqtt::PubAck(ack))) => {

@@ -11,11 +11,12 @@
 
 mod address;
 mod connection;
+mod lanes;
 mod tls;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,9 +24,8 @@ use bytes::Bytes;
 use flame_model::EndId;
 use rumqttc::v5::MqttOptions;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, LastWillProperties, Publish};
+use rumqttc::v5::mqttbytes::v5::{Filter, LastWill, LastWillProperties};
 use rumqttc::{TlsConfiguration, Transport as Carrier};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +35,7 @@ use crate::topics;
 use crate::transport::{Incoming, Lane, Packet, Transport};
 use address::Address;
 use connection::{Connection, Link};
+use lanes::Lanes;
 pub use tls::{TlsIdentity, TlsSettings};
 
 /// Largest packet that is accepted, and announced to the broker. rumqttc's own default of 10 KiB would make every larger
@@ -42,8 +43,6 @@ pub use tls::{TlsIdentity, TlsSettings};
 const MAX_PACKET: u32 = 4 << 20;
 /// Publishes without an acknowledgement of the broker; a broker may announce less.
 const IN_FLIGHT: u16 = 100;
-/// Packets that wait in a lane for its channel, and between poller and lanes.
-const LANE: usize = 64;
 /// Seconds that the broker keeps subscriptions and packets of a broken connection.
 const SESSION_EXPIRY: u32 = 120;
 /// Seconds after a break until the will is published: a reconnect within it is not seen as a departure.
@@ -88,18 +87,11 @@ pub struct MqttTransport {
 struct State {
     receiving: Arc<Connection>,
     publishing: Arc<Connection>,
-    lanes: Mutex<Vec<Subscriber>>,
+    lanes: Arc<Lanes>,
     next: AtomicU64,
     /// One subscription at a time, so that its acknowledgement is known by its turn.
     subscribing: tokio::sync::Mutex<()>,
     stop: CancellationToken,
-}
-
-#[derive(Debug, Clone)]
-struct Subscriber {
-    id: u64,
-    filters: Vec<String>,
-    queue: mpsc::Sender<Incoming>,
 }
 
 impl MqttTransport {
@@ -118,18 +110,17 @@ impl MqttTransport {
             .map_err(|error| ChannelError::Internal(format!("the system gives no random bytes: {error}")))?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let (arrived, arrivals) = mpsc::channel(LANE);
+        let lanes = Arc::new(Lanes::default());
         let receiving = receiving_options(settings, &address, &carrier, topics::gone(job, me), &token);
         let publishing = basic_options(settings, &address, &carrier, "-out");
         let state = Arc::new(State {
-            receiving: Connection::start(receiving, Some(arrived), stop.clone(), &tasks),
+            receiving: Connection::start(receiving, Some(Arc::clone(&lanes)), stop.clone(), &tasks),
             publishing: Connection::start(publishing, None, stop.clone(), &tasks),
-            lanes: Mutex::default(),
+            lanes,
             next: AtomicU64::new(0),
             subscribing: tokio::sync::Mutex::default(),
             stop,
         });
-        tasks.spawn(dispatch(arrivals, Arc::clone(&state)));
         tasks.spawn(announce(Arc::clone(&state)));
         tasks.close();
         let transport = Self { state, commitment: commit(&token), tasks };
@@ -237,22 +228,6 @@ fn receiving_options(
 }
 
 impl State {
-    fn lanes(&self) -> MutexGuard<'_, Vec<Subscriber>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn filters(&self) -> BTreeSet<String> {
-        self.lanes().iter().flat_map(|lane| lane.filters.clone()).collect()
-    }
-
-    /// Waits for slow lanes: the socket fills, and the broker holds back.
-    async fn tell(&self, incoming: Incoming, applies: impl Fn(&Subscriber) -> bool) {
-        let to: Vec<Subscriber> = self.lanes().iter().filter(|lane| applies(lane)).cloned().collect();
-        for lane in to {
-            let _ = lane.queue.send(incoming.clone()).await;
-        }
-    }
-
     /// What one packet may carry while both connections stand.
     fn up(&self) -> Option<usize> {
         match (&*self.receiving.link.borrow(), &*self.publishing.link.borrow()) {
@@ -292,22 +267,6 @@ impl State {
     }
 }
 
-/// Takes packets from the poller to the lanes.
-async fn dispatch(mut arrivals: mpsc::Receiver<Publish>, state: Arc<State>) {
-    let work = async {
-        while let Some(publish) = arrivals.recv().await {
-            let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else { continue };
-            let packet = Packet { topic: topic.clone(), payload: publish.payload, beside: None };
-            let hit = |lane: &Subscriber| lane.filters.iter().any(|filter| topics::matches(filter, &topic));
-            state.tell(Incoming::Packet(packet), hit).await;
-        }
-    };
-    tokio::select! {
-        () = work => {}
-        () = state.stop.cancelled() => {}
-    }
-}
-
 /// Subscribes whenever the connections have come back, then tells the lanes.
 async fn announce(state: Arc<State>) {
     let mut receiving = state.receiving.link.clone();
@@ -317,9 +276,9 @@ async fn announce(state: Arc<State>) {
             receiving.mark_unchanged();
             publishing.mark_unchanged();
             match state.up() {
-                None => state.tell(Incoming::LinkDown, |_| true).await,
-                Some(max_payload) => match state.subscribe(state.filters()).await {
-                    Ok(()) => state.tell(Incoming::LinkUp { max_payload }, |_| true).await,
+                None => state.lanes.tell(Incoming::LinkDown).await,
+                Some(max_payload) => match state.subscribe(state.lanes.filters()).await {
+                    Ok(()) => state.lanes.tell(Incoming::LinkUp { max_payload }).await,
                     Err(error) => {
                         tracing::warn!(%error, "channels are not subscribed; trying again");
                         tokio::select! {
@@ -341,7 +300,7 @@ async fn announce(state: Arc<State>) {
         () = state.stop.cancelled() => {}
     }
     // Channels that are still there learn that nothing comes any more.
-    state.lanes().clear();
+    state.lanes.clear();
 }
 
 fn gone() -> ChannelError {
@@ -355,9 +314,7 @@ impl Transport for MqttTransport {
             return Err(gone());
         }
         let id = self.state.next.fetch_add(1, Ordering::Relaxed);
-        let (queue, incoming) = mpsc::channel(LANE);
-        let subscriber = Subscriber { id, filters: filters.clone(), queue };
-        self.state.lanes().push(subscriber);
+        let incoming = self.state.lanes.open(id, filters.clone());
         // On connections that come up from here on the announcer subscribes for this lane, too.
         let began = self.state.receiving.link.borrow().clone();
         let mut up = self.state.up();
@@ -375,13 +332,7 @@ impl Transport for MqttTransport {
     }
 
     async fn close(&self, lane: u64) {
-        let unused: Vec<String> = {
-            let mut lanes = self.state.lanes();
-            let closed: Vec<Subscriber> = lanes.extract_if(.., |subscriber| subscriber.id == lane).collect();
-            let used: BTreeSet<&String> = lanes.iter().flat_map(|lane| &lane.filters).collect();
-            closed.iter().flat_map(|lane| &lane.filters).filter(|filter| !used.contains(filter)).cloned().collect()
-        };
-        for filter in unused {
+        for filter in self.state.lanes.close(lane) {
             // Best effort: what still comes for a closed lane is dropped.
             let _ = self.state.receiving.client.try_unsubscribe(filter);
         }
