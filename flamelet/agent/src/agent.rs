@@ -232,6 +232,8 @@ async fn run_task(
     reporter.drain(DRAIN_WITHIN).await;
     delivered.cancel();
     let _ = delivery.await;
+    // An agent between tasks holds no models.
+    flame_model::release_spare_memory();
     Ended { attempt: Some(attempt), reports: statuses, outcome }
 }
 

@@ -99,11 +99,12 @@ impl Channel {
     ///
     /// Fails with `InvalidArgument` when `me` is not in the roster or an id is there twice, and with the transport's
     /// error when it cannot listen.
-    pub async fn join(config: ChannelConfig, transport: Arc<dyn Transport>) -> Result<Self, ChannelError> {
+    pub async fn join(mut config: ChannelConfig, transport: Arc<dyn Transport>) -> Result<Self, ChannelError> {
         let me = config.roster.iter().find(|peer| peer.id == config.me).cloned().ok_or_else(|| {
             ChannelError::InvalidArgument(format!("channel {}: {} is not in its own roster", config.name, config.me))
         })?;
         config.encoding.check()?;
+        config.limits.window_bytes = config.limits.window_bytes.min(transport.window());
         let lane = transport.open(filters(&config, &me)).await?;
         let core = Core::new(&config, session(), lane.will, transport.shares_memory());
         let core = match core {

@@ -82,8 +82,8 @@ pub struct ChannelLimits {
     pub dead_after: Duration,
     /// Bytes of a message in one packet; never above what the broker announces. Default 256 KiB.
     pub chunk_bytes: usize,
-    /// Bytes on their way to one receiver and not yet acknowledged. Default 4 MiB (16 chunks: far below the 1,000
-    /// messages that mosquitto queues for a client before it drops).
+    /// Bytes on their way to one receiver and not yet acknowledged; never above what the transport keeps for one end.
+    /// Default 16 MiB (64 chunks: far below the 1,000 messages that mosquitto queues for a client before it drops).
     pub window_bytes: u64,
     /// First wait for an acknowledgement before sending again; doubles up to eight times it. Default 2 s.
     pub resend_after: Duration,

@@ -68,6 +68,11 @@ pub trait Transport: Send + Sync {
     /// Waits until what was queued has left this machine.
     async fn flush(&self) -> Result<(), ChannelError>;
 
+    /// Bytes that may be on their way to one end without being dropped; more than any window where the carrier keeps all.
+    fn window(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Whether sender and receiver share memory, so that messages can travel beside their packets.
     fn shares_memory(&self) -> bool {
         false

@@ -23,13 +23,14 @@ impl Core {
         let received = self.note_received(index, ack);
         let arrived = self.note_progress(index, ack);
         self.note_lost(index);
-        let base = self.limits.resend_after;
+        let (base, most) = (self.limits.resend_after, self.limits.window_bytes);
         if let Some(peer) = self.peers.get_mut(index) {
             if received || arrived || ack.resume {
                 peer.last_progress = now;
                 peer.resend_after = base.max(peer.resend_after / 2);
             }
-            peer.window = ack.window;
+            // More than this side's carrier keeps for one end would be dropped.
+            peer.window = ack.window.min(most);
         }
     }
 

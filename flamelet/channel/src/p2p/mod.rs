@@ -261,6 +261,10 @@ impl Transport for P2pTransport {
         Ok(())
     }
 
+    fn window(&self) -> u64 {
+        self.state.window().into()
+    }
+
     async fn flush(&self) -> Result<(), ChannelError> {
         let queues: Vec<_> = self.state.peers.values().filter_map(|peer| peer.queue()).collect();
         let all = async {

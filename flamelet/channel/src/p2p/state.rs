@@ -16,7 +16,7 @@ use crate::transport::{Incoming, Packet};
 /// What all queues to peers may hold together, and what all streams may have received and nobody read.
 const ALL_PEERS: usize = 64 << 20;
 /// Bounds of the share of one peer: what a window of the core needs, and what still makes progress.
-const SHARE: (usize, usize) = (1 << 20, 8 << 20);
+const SHARE: (usize, usize) = (1 << 20, 16 << 20);
 
 /// One subscriber.
 #[derive(Debug, Clone)]

@@ -184,6 +184,10 @@ impl Transport for Unreliable {
         self.inner.flush().await
     }
 
+    fn window(&self) -> u64 {
+        self.inner.window()
+    }
+
     fn shares_memory(&self) -> bool {
         self.inner.shares_memory()
     }
