@@ -13,7 +13,7 @@ use flame_channel::inproc::InprocHub;
 use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer, Transport};
 use flame_model::{EndId, Form, Message, Metric, Model, Tensor, safetensors};
 use flame_sandbox::{
-    ChannelSpec, Level, Limits, OptimizerSpec, Outcome, Sandbox, SandboxConfig, SinkError, TaskSink, TaskSpec,
+    ChannelSpec, Egress, Level, Limits, OptimizerSpec, Outcome, Sandbox, SandboxConfig, SinkError, TaskSink, TaskSpec,
 };
 use flame_tests::{DEADLINE, guest};
 use tokio_util::sync::CancellationToken;
@@ -145,6 +145,9 @@ impl Stage {
             evaluation_data: None,
             optimizer: OptimizerSpec::default(),
             limits: Limits::default(),
+            egress: Egress::default(),
+            auditor: None,
+            deterministic: false,
             sink: said.clone(),
             stop: CancellationToken::new(),
         };

@@ -9,7 +9,7 @@ use flame_channel::{ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, 
 use flame_model::wire::TensorEncoding;
 use flame_model::{EndId, Form};
 use flame_sandbox::OptionValue;
-use flame_sandbox::{ChannelSpec, Limits, OptimizerSpec, TaskSink, TaskSpec};
+use flame_sandbox::{ChannelSpec, Egress, Limits, OptimizerSpec, TaskSink, TaskSpec};
 use tokio_util::sync::CancellationToken;
 
 use crate::AgentConfig;
@@ -45,6 +45,9 @@ pub(crate) fn task_spec(
         evaluation_data: grant.evaluation_data,
         optimizer: grant.optimizer.map(optimizer).transpose()?.unwrap_or_default(),
         limits,
+        egress: Egress::default(),
+        auditor: None,
+        deterministic: false,
         sink,
         stop,
     })
@@ -156,8 +159,8 @@ fn effective_limits(granted: &Limits, asked: &TaskResources) -> Result<Limits, G
     };
     limits.memory = within("memory (bytes)", asked.memory, granted.memory);
     limits.tensor_bytes = within("tensorBytes", asked.tensor_bytes, granted.tensor_bytes);
-    let wall_time = within("wallTime (seconds)", asked.wall_time, granted.wall_time.as_secs());
-    limits.wall_time = Duration::from_secs(wall_time);
+    let wall_time = within("wallTime (seconds)", asked.wall_time, granted.wall.task.as_secs());
+    limits.wall.task = Duration::from_secs(wall_time);
     if unmet.is_empty() {
         Ok(limits)
     } else {

@@ -8,10 +8,12 @@
 //! This crate knows nothing of the control plane: what it hears of a job stands in [`TaskSpec`], what it has to say goes
 //! into a [`TaskSink`].
 
+mod audit;
 mod bindings;
 mod cache;
 mod charge;
 mod dataset;
+mod egress;
 mod engine;
 mod error;
 mod host;
@@ -24,10 +26,12 @@ mod state;
 mod stdio;
 mod text;
 
+pub use audit::{Auditor, Departure, Route};
 pub use dataset::{Dataset, DatasetError};
+pub use egress::{Allowance, Egress, Filters, Rounding};
 pub use engine::{Prepared, Sandbox, SandboxConfig, SandboxError};
 pub use flame_aggregate::OptionValue;
-pub use limits::Limits;
+pub use limits::{Limits, Times};
 pub use run::Outcome;
 pub use sink::{Level, SinkError, TaskSink};
 pub use spec::{ChannelSpec, OptimizerSpec, TaskSpec};

@@ -20,12 +20,31 @@ pub struct Limits {
     pub tensor_bytes: u64,
     /// Bytes that one host call may carry across the boundary. Default 128 MiB, as wasmtime's.
     pub call_bytes: usize,
-    /// Wall time of the whole task, waits included. Default 24 h.
-    pub wall_time: Duration,
+    /// CPU time of the guest's thread. Defaults: 10 min between two host calls, 2 h a round, 24 h in all.
+    pub cpu: Times,
+    /// Wall time, waits included. Defaults: 20 min between two host calls, 12 h a round, 24 h in all.
+    pub wall: Times,
     /// Time from the stop of a job until a guest that did not return is ended. Default 5 s.
     pub stop_grace: Duration,
     /// Log lines per second in the long run; ten times as many in a burst. The rest is counted and dropped. Default 200.
     pub log_lines_per_second: u32,
+    /// Records of metrics per second in the long run; ten times as many in a burst. What is above is refused. Default 50.
+    pub metrics_per_second: u32,
+    /// Bytes of models published as results of the job, in all. Default 16 GiB.
+    pub artifact_bytes: u64,
+    /// Messages that wait in the outbox of a channel. Default 256.
+    pub queued_messages: usize,
+}
+
+/// Bounds of a time, by what it is measured over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Between two host calls: how long a guest may go without asking the host for anything.
+    pub call: Duration,
+    /// Between two bases that the host received, or before the first.
+    pub round: Duration,
+    /// The whole task.
+    pub task: Duration,
 }
 
 impl Default for Limits {
@@ -36,9 +55,21 @@ impl Default for Limits {
             handles: 10_000,
             tensor_bytes: 4096 * MIB,
             call_bytes: 128 << 20,
-            wall_time: Duration::from_hours(24),
+            cpu: Times {
+                call: Duration::from_mins(10),
+                round: Duration::from_hours(2),
+                task: Duration::from_hours(24),
+            },
+            wall: Times {
+                call: Duration::from_mins(20),
+                round: Duration::from_hours(12),
+                task: Duration::from_hours(24),
+            },
             stop_grace: Duration::from_secs(5),
             log_lines_per_second: 200,
+            metrics_per_second: 50,
+            artifact_bytes: 16 << 30,
+            queued_messages: 256,
         }
     }
 }

@@ -79,7 +79,7 @@ impl Sandbox {
         let ended = tokio::select! {
             result = call => Ended::Returned(result),
             () = overdue => Ended::Stopped,
-            () = tokio::time::sleep(spec.limits.wall_time) => Ended::OutOfTime,
+            () = tokio::time::sleep(spec.limits.wall.task) => Ended::OutOfTime,
         };
 
         let state = store.into_data();
@@ -119,7 +119,7 @@ fn outcome(ended: Ended, spec: &TaskSpec, log: &GuestLog, refused: Option<String
         }
         Ended::OutOfTime => Outcome::Failed(format!(
             "the task ran for {} s, which is all the wall time that its grant has (resources.wallTime in the job)",
-            spec.limits.wall_time.as_secs()
+            spec.limits.wall.task.as_secs()
         )),
     }
 }

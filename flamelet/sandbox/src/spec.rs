@@ -8,7 +8,7 @@ use flame_channel::{ChannelConfig, Transport};
 use flame_model::EndId;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Dataset, Limits, TaskSink};
+use crate::{Auditor, Dataset, Egress, Limits, TaskSink};
 
 /// A task: what the job says to it and what the participant grants to it.
 #[derive(Clone)]
@@ -33,6 +33,12 @@ pub struct TaskSpec {
     pub optimizer: OptimizerSpec,
     /// Upper bounds.
     pub limits: Limits,
+    /// What may leave.
+    pub egress: Egress,
+    /// Keeps a record of what leaves.
+    pub auditor: Option<Arc<dyn Auditor>>,
+    /// Same component, data and messages give the same bytes: the job's wish.
+    pub deterministic: bool,
     /// Takes logs, metrics and models.
     pub sink: Arc<dyn TaskSink>,
     /// Cancelled when the job wants the task to end.

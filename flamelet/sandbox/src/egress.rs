@@ -1,0 +1,62 @@
+//! What of a task may leave, and what the host does to it first. The participant's word: no guest can go round it.
+
+/// What may leave. The default lets everything leave as it is, as long as it is finite.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Egress {
+    /// Channels that the task may join; none: all that the schema gives to its role.
+    pub channels: Option<Vec<String>>,
+    /// Kinds of messages that it may send; none: any.
+    pub kinds: Option<Vec<String>>,
+    /// Messages must have an empty body.
+    pub no_body: bool,
+    /// The guest's log lines stay here.
+    pub no_logs: bool,
+    /// Bytes that may leave between two bases that the host received, or before the first.
+    pub per_round: Allowance,
+    /// Bytes that may leave in all.
+    pub per_job: Allowance,
+    /// What is done to models.
+    pub filters: Filters,
+}
+
+/// Bytes by what they are; none: no bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Of models, on channels and as results, as they were before any encoding; once for a message to many ends.
+    pub weights: Option<u64>,
+    /// Of metrics in messages and records: names, and 8 bytes for each value.
+    pub metrics: Option<u64>,
+    /// Of message bodies and kinds.
+    pub body: Option<u64>,
+}
+
+/// What the host does to every model that leaves a task that has opened a data set.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filters {
+    /// Largest L2 norm of the update, which is the difference from the round's received base: a larger one is scaled down.
+    pub clip: Option<f64>,
+    /// Standard deviation of the Gaussian noise that every parameter gets after clipping, from a cryptographic generator.
+    pub noise: Option<f64>,
+    /// Precision to which parameters are rounded last.
+    pub rounding: Option<Rounding>,
+    /// Fewest samples that a model may be of.
+    pub min_samples: Option<u64>,
+    /// Sums over several workers may leave, although nobody can clip one worker's share of them.
+    pub partial_sums: bool,
+}
+
+impl Filters {
+    /// Whether they change models.
+    pub fn change_models(&self) -> bool {
+        self.clip.is_some() || self.noise.is_some() || self.rounding.is_some()
+    }
+}
+
+/// A precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rounding {
+    /// IEEE half precision.
+    F16,
+    /// 255 steps between the largest magnitude of a tensor and its negative.
+    Int8,
+}
