@@ -2,8 +2,8 @@
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use flame_api::{AgentId, Problem, Secret, SecretKey};
 use aws_lc_rs::hmac;
+use flame_api::{AgentId, Problem, Secret, SecretKey};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 

@@ -4,10 +4,10 @@
 //! alone, seals what goes to one end and proves the sender of a broadcast to each of its receivers. So no member of a group can speak
 //! for another one. What is used on the wire is derived from them for each direction and life.
 
-use blake3::Hash;
-use flame_model::EndId;
 use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
+use blake3::Hash;
+use flame_model::EndId;
 
 use crate::config::Peer;
 use crate::seal::Life;

@@ -9,10 +9,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use blake3::Hash;
 use bytes::Bytes;
 use flame_model::EndId;
-use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
 use subtle::ConstantTimeEq as _;
 
 use crate::error::ChannelError;

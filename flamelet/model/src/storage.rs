@@ -201,7 +201,8 @@ impl SharedBuffer {
     pub(crate) fn make_mut(&mut self) -> &mut [u8] {
         if Arc::get_mut(&mut self.words).is_none() {
             // Without memory for the copy there is no way on: as with any other allocation.
-            let mut copy = Words::for_overwrite(self.len).unwrap_or_else(|| Words::Heap(vec![0; self.len.div_ceil(8)].into()));
+            let mut copy =
+                Words::for_overwrite(self.len).unwrap_or_else(|| Words::Heap(vec![0; self.len.div_ceil(8)].into()));
             if let Some(target) = copy.bytes_mut().get_mut(..self.len) {
                 target.copy_from_slice(self.as_bytes());
             }

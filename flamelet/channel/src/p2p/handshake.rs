@@ -3,8 +3,8 @@
 //! Packets are sealed end to end, so a stranger on a stream could read and forge nothing. But it could take an end's
 //! place and so keep the real one out, or let it look dead; that is what the proofs are for.
 
-use flame_model::EndId;
 use aws_lc_rs::hmac;
+use flame_model::EndId;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::ChannelError;

@@ -17,6 +17,26 @@ pub(super) use bare::run as bare_end;
 /// Participants of the job, and ends of the bare client besides the one in the middle.
 const PARTICIPANTS: u32 = 4;
 
+/// Names of the cases of a broker and a size.
+const CASES: [&str; 16] = [
+    "round",
+    "beyond-training",
+    "first-round",
+    "distribute",
+    "train",
+    "return",
+    "aggregate",
+    "folding",
+    "peak-control",
+    "peak-control-in-rounds",
+    "peak-aggregator",
+    "peak-aggregator-in-rounds",
+    "peak-aggregator-at-once",
+    "peak-aggregator-at-once-in-rounds",
+    "peak-participant",
+    "peak-participant-in-rounds",
+];
+
 /// What others need for the same. Constants: this run measures nothing of it.
 const ELSEWHERE: &str = "\
 measured elsewhere, on another day: Flower 1.41 with four nodes needs 13.3 s a round at 25 M parameters (12.6 to 15.9), with 1.7 GB in
@@ -85,17 +105,20 @@ const SIZES: [Size; 3] = [
 
 pub(crate) fn run(args: &Args) {
     let report = Report::begin("round", args.options.json);
-    let wanted = |broker: &str, size: &Size| args.options.wants(&format!("{broker}/{}", size.name));
+    let wanted = |broker: &str, size: &Size| {
+        CASES.iter().any(|case| args.options.wants(&format!("{broker}/{}/{case}", size.name)))
+    };
     for broker in Broker::both(|broker| SIZES.iter().any(|size| wanted(broker, size))) {
         for size in SIZES.iter().filter(|size| wanted(broker.name, size)) {
-            over(&broker, size, args.rounds.unwrap_or(size.rounds), &report);
+            over(&broker, size, args, &report);
         }
     }
     eprintln!("{ELSEWHERE}");
 }
 
 /// Two jobs and, between them, the bare client.
-fn over(broker: &Broker, size: &Size, rounds: u64, report: &Report) {
+fn over(broker: &Broker, size: &Size, args: &Args, report: &Report) {
+    let rounds = args.rounds.unwrap_or(size.rounds);
     let mut bare = bare::Measured::default();
     let bytes = usize::try_from(size.parameters * 4).expect("bytes that fit into memory");
     bare.turn(&broker.url, bytes);
@@ -108,7 +131,9 @@ fn over(broker: &Broker, size: &Size, rounds: u64, report: &Report) {
 
     let tell = |name: &str, value, unit, limit, goal| {
         let name = format!("{}/{}/{name}", broker.name, size.name);
-        report.case(&Case { name, value, unit, limit, goal });
+        if args.options.wants(&name) {
+            report.case(&Case { name, value, unit, limit, goal });
+        }
     };
     let (unit, factor) = size.unit.of_seconds();
     let time = |name: &str, seconds: f64, limit: Option<f64>, goal| {
@@ -138,7 +163,7 @@ fn over(broker: &Broker, size: &Size, rounds: u64, report: &Report) {
     let processes = [
         ("control", usual.peaks.control, embedded.then(|| memory::peak(broker.pid()))),
         ("aggregator", usual.peaks.aggregator, Some(bare.peak_in_the_middle)),
-        ("aggregator-folding-at-once", stamping.peaks.aggregator, Some(bare.peak_in_the_middle)),
+        ("aggregator-at-once", stamping.peaks.aggregator, Some(bare.peak_in_the_middle)),
         ("participant", usual.peaks.participant, Some(bare.peak_of_others)),
     ];
     for (process, peak, limit) in processes {
