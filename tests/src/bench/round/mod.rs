@@ -18,10 +18,11 @@ pub(super) use bare::run as bare_end;
 const PARTICIPANTS: u32 = 4;
 
 /// Names of the cases of a broker and a size.
-const CASES: [&str; 16] = [
+const CASES: [&str; 17] = [
     "round",
     "beyond-training",
     "first-round",
+    "round-at-once",
     "distribute",
     "train",
     "return",
@@ -152,6 +153,7 @@ fn over(broker: &Broker, size: &Size, args: &Args, report: &Report) {
     );
     time("first-round", first.whole(), None, None);
     let rest = &stamping.rounds[1..];
+    time("round-at-once", of(rest, stamps::Round::whole), Some(median(&bare.whole)), None);
     time("distribute", of(rest, stamps::Round::distribute), Some(median(&bare.distribute)), None);
     time("train", of(rest, stamps::Round::train), None, None);
     time("return", of(rest, stamps::Round::give_back), Some(median(&bare.give_back)), None);
