@@ -12,6 +12,7 @@ use crate::{Child, DEADLINE, Finished, process, root};
 #[derive(Default)]
 pub struct FlameBuilder {
     fiab: bool,
+    bare: bool,
     args: Vec<String>,
 }
 
@@ -52,7 +53,14 @@ impl FlameBuilder {
 
     /// `fiab up`, system tasks in its own process.
     pub fn fiab() -> Self {
-        Self { fiab: true, args: Vec::new() }
+        Self { fiab: true, ..Self::default() }
+    }
+
+    /// Leaves the user's folder empty, and so the MNIST example unbuilt.
+    #[must_use]
+    pub fn without_example(mut self) -> Self {
+        self.bare = true;
+        self
     }
 
     /// More arguments.
@@ -88,11 +96,14 @@ fn launch(builder: &FlameBuilder, home: &Path) -> (Child, String, String) {
 }
 
 impl Flame {
-    /// A folder with the user's files of the MNIST walk-through.
+    /// The user's folder, with the files of the MNIST walk-through in it.
     pub fn example(&self) -> PathBuf {
         let folder = self.home.path().join("example");
         if !folder.exists() {
             std::fs::create_dir(&folder).unwrap();
+            if self.builder.bare {
+                return folder;
+            }
             let source = root().join("examples/mnist-wasm");
             for file in ["schema.json", "job.json"] {
                 std::fs::copy(source.join(file), folder.join(file)).unwrap();
@@ -218,9 +229,15 @@ impl Flame {
 
     /// The same with more arguments.
     pub fn participant_with(&self, agent: &str, key: &str, data: &Path, args: &[&str]) -> Agent {
+        let data = format!("mnist={}", data.display());
+        self.participant_without_data(agent, key, &[&["--data", &data], args].concat())
+    }
+
+    /// A participant joins with a key and no data.
+    pub fn participant_without_data(&self, agent: &str, key: &str, args: &[&str]) -> Agent {
         let mut command = process::program("flamelet");
         command
-            .args(["-a", &self.api, "-n", &self.notifier, "--data", &format!("mnist={}", data.display())])
+            .args(["-a", &self.api, "-n", &self.notifier])
             .args(args)
             .env("FLAME_AGENT_ID", agent)
             .env("FLAME_AGENT_KEY", key)
@@ -233,6 +250,11 @@ impl Flame {
     pub fn crash_and_restart(&mut self) {
         self.control.kill();
         (self.control, self.api, self.notifier) = launch(&self.builder, self.home.path());
+    }
+
+    /// The control plane's process.
+    pub fn control_id(&self) -> u32 {
+        self.control.id()
     }
 
     /// What the control plane said.

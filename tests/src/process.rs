@@ -8,16 +8,22 @@ use std::time::Instant;
 
 use crate::DEADLINE;
 
-/// Where cargo put the programs: beside the folder of the test executables.
+/// Where cargo put the programs: beside the benchmarks' program, and beside the folder of the test executables.
 pub fn program_folder() -> PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
-    test.parent().and_then(|deps| deps.parent()).expect("tests are in target/<profile>/deps").to_owned()
+    let program = std::env::current_exe().expect("a program has a path");
+    let folder = program.parent().expect("a program is in a folder");
+    match folder.parent() {
+        Some(above) if folder.ends_with("deps") => above.to_owned(),
+        _ => folder.to_owned(),
+    }
 }
 
 /// A program of the workspace.
 pub fn program(name: &str) -> Command {
     let path = program_folder().join(name);
-    assert!(path.is_file(), "{} is not built; `cargo build --workspace --bins` builds it", path.display());
+    let profile = if cfg!(debug_assertions) { "" } else { " --release" };
+    let built = path.is_file();
+    assert!(built, "{} is not built; `cargo build --workspace --bins{profile}` builds it", path.display());
     Command::new(path)
 }
 
@@ -95,6 +101,11 @@ impl Child {
     fn fail(&mut self, what: &str) -> ! {
         let said = self.output();
         panic!("{} {what}:\n{said}", self.name)
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.inner.id()
     }
 
     /// Everything it said so far.

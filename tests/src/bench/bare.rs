@@ -15,9 +15,9 @@ use super::peer::{Order, PeerArgs, end_with_parent, obey};
 
 const CHUNK: usize = 256 * 1024;
 /// After so long without the others' word that all has come, the broker has lost something.
-const LOST: Duration = Duration::from_secs(20);
+pub(super) const LOST: Duration = Duration::from_secs(20);
 /// First byte of the packets behind which one answers.
-const ANSWER: u8 = 1;
+pub(super) const ANSWER: u8 = 1;
 
 fn connect(args: &PeerArgs, suffix: &str) -> (AsyncClient, mpsc::Receiver<Bytes>) {
     let rest = args.broker.strip_prefix("mqtt://").expect("an mqtt URL");
@@ -51,17 +51,27 @@ fn connect(args: &PeerArgs, suffix: &str) -> (AsyncClient, mpsc::Receiver<Bytes>
     (client, arrivals)
 }
 
-struct Bare {
+pub(super) struct Bare {
     job: String,
     client: AsyncClient,
-    arrivals: mpsc::Receiver<Bytes>,
-    others: u32,
+    pub(super) arrivals: mpsc::Receiver<Bytes>,
+    pub(super) others: u32,
     /// What was sent last: it is there before the clock runs, as a guest's model is.
     source: Bytes,
 }
 
 impl Bare {
-    async fn publish(&self, topic: &str, payload: Bytes) {
+    /// End 0 hears what comes `back`, the others what goes `out`.
+    pub(super) async fn join(args: &PeerArgs) -> Self {
+        let (client, _unused) = connect(args, "out");
+        let (receiver, mut arrivals) = connect(args, "in");
+        let topic = if args.me == 0 { format!("bare/{}/back", args.job) } else { format!("bare/{}/out", args.job) };
+        receiver.subscribe(topic, QoS::AtLeastOnce).await.expect("the client runs");
+        assert_eq!(arrivals.recv().await.as_deref(), Some(&b"subscribed"[..]));
+        Self { job: args.job.clone(), client, arrivals, others: args.count - 1, source: Bytes::new() }
+    }
+
+    pub(super) async fn publish(&self, topic: &str, payload: Bytes) {
         let topic = format!("bare/{}/{topic}", self.job);
         self.client.publish_bytes(topic, QoS::AtLeastOnce, false, payload).await.expect("the client runs");
     }
@@ -78,7 +88,7 @@ impl Bare {
     }
 
     /// So many bytes in chunks, the last of which asks for an answer.
-    async fn send(&mut self, topic: &str, bytes: usize) -> Instant {
+    pub(super) async fn send(&mut self, topic: &str, bytes: usize) -> Instant {
         if self.source.len() != bytes {
             // Not zero: the system would hand out one page of zeros for all of it.
             self.source = Bytes::from(vec![7; bytes]);
@@ -128,12 +138,7 @@ fn asking(len: usize) -> Bytes {
 }
 
 pub(crate) async fn run(args: PeerArgs) {
-    let (client, _unused) = connect(&args, "out");
-    let (receiver, mut arrivals) = connect(&args, "in");
-    let topic = if args.me == 0 { format!("bare/{}/back", args.job) } else { format!("bare/{}/out", args.job) };
-    receiver.subscribe(topic, QoS::AtLeastOnce).await.expect("the client runs");
-    assert_eq!(arrivals.recv().await.as_deref(), Some(&b"subscribed"[..]));
-    let mut bare = Bare { job: args.job, client, arrivals, others: args.count - 1, source: Bytes::new() };
+    let mut bare = Bare::join(&args).await;
     if args.me == 0 {
         obey(async |order| bare.act(order).await).await;
     } else {

@@ -11,6 +11,7 @@ mod ours;
 mod peer;
 mod process;
 mod report;
+mod round;
 
 use std::process::ExitCode;
 
@@ -25,7 +26,9 @@ Examples:
   cargo run --release -p flame-tests --bin bench -- channel --json
       All cases of the channels, one JSON object a line.
   cargo run --release -p flame-tests --bin bench -- channel --only mosquitto/unicast-100mb --cpu
-      One case, and where its time goes.";
+      One case, and where its time goes.
+  cargo build --release --bins && cargo run --release -p flame-tests --bin bench -- round --only mosquitto/25m
+      Rounds of 25 M parameters; needs the programs beside it.";
 
 /// Measures Flame beside the machine's own limits.
 #[derive(Debug, Parser)]
@@ -39,6 +42,8 @@ struct Args {
 enum Bench {
     /// Channels beside a bare rumqttc client on the same broker, and hand-over in one process beside memcpy.
     Channel(channel::Args),
+    /// Whole rounds of a job with four participants beside a bare client that moves as many bytes.
+    Round(round::Args),
     /// One end, in a process of its own.
     #[command(hide = true)]
     Peer(peer::PeerArgs),
@@ -74,6 +79,7 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     match args.bench {
         Bench::Channel(args) => runtime.block_on(channel::run(&args)),
+        Bench::Round(args) => round::run(&args),
         Bench::Peer(args) => runtime.block_on(peer::run(args)),
         Bench::Broker => runtime.block_on(brokers::serve()),
     }

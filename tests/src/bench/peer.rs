@@ -4,12 +4,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::str::FromStr;
 
-use super::{bare, ours};
+use super::{bare, ours, round};
 
 /// What one end is told.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PeerArgs {
-    /// `ours` or `bare`.
+    /// `ours`, `bare` or `bare-round`.
     #[arg(long)]
     pub(crate) kind: String,
     /// The broker's URL.
@@ -132,6 +132,7 @@ impl Peers {
 pub(crate) async fn run(args: PeerArgs) {
     match args.kind.as_str() {
         "ours" => ours::run(args).await,
+        "bare-round" => round::bare_end(args).await,
         _ => bare::run(args).await,
     }
 }

@@ -1,8 +1,11 @@
 //! `flame:worker/channels`: the links that the schema gives to this role.
 
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use flame_channel::{Channel, Event, Receipt, Received};
+use flame_channel::{Channel, ChannelError, Event, Receipt, Received};
 use flame_model::{BaseRef, EndId, Form, Message, Metric};
 use wasmtime::component::Resource;
 
@@ -46,6 +49,17 @@ pub(super) fn guest_metrics(metrics: Vec<Metric>) -> Vec<types::Metric> {
 
 fn wait(within: u64) -> Duration {
     Duration::from_millis(within).min(MAX_WAIT)
+}
+
+/// Looks without waiting: even a timer of no time takes until the runtime's next tick, a millisecond or two, and the round
+/// loop looks once in every round.
+async fn at_once<T>(next: impl Future<Output = Result<T, ChannelError>>) -> Result<T, ChannelError> {
+    let mut next = pin!(next);
+    poll_fn(|context| match next.as_mut().poll(context) {
+        Poll::Ready(found) => Poll::Ready(found),
+        Poll::Pending => Poll::Ready(Err(ChannelError::Timeout)),
+    })
+    .await
 }
 
 fn end(text: &str) -> Result<EndId, HostError> {
@@ -146,7 +160,9 @@ impl Host for HostState {
         within: u64,
     ) -> Result<(u32, channels::Event), HostError> {
         let joined = handles.iter().map(|handle| self.channel(handle)).collect::<Result<Vec<_>, _>>()?;
-        let (position, event) = flame_channel::next(&joined.iter().collect::<Vec<_>>(), wait(within)).await?;
+        let joined: Vec<&Channel> = joined.iter().collect();
+        let next = flame_channel::next(&joined, wait(within));
+        let (position, event) = if within == 0 { at_once(next).await? } else { next.await? };
         let event = match event {
             Event::Message(received) => channels::Event::Message(self.receive(received)?),
             Event::Joined(end) => channels::Event::Joined(end.to_string()),
