@@ -45,22 +45,23 @@ impl ChannelKeys {
 
 /// The AEAD key of what `from` seals under `base` in one life. The salt makes it fresh even where a clock was set back.
 pub(crate) fn life_key(base: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Option<LessSafeKey> {
-    let key = mac(
-        base,
-        &[
-            b"flame-channel 2 seal",
-            from.as_str().as_bytes(),
-            &life.incarnation.to_le_bytes(),
-            &life.session.to_le_bytes(),
-            &salt,
-        ],
-    );
+    derived(b"flame-channel 3 seal", base, from, life, salt)
+}
+
+fn derived(purpose: &[u8], base: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Option<LessSafeKey> {
+    let from = from.as_str().as_bytes();
+    let key = mac(base, &[purpose, from, &life.incarnation.to_le_bytes(), &life.session.to_le_bytes(), &salt]);
     UnboundKey::new(&AES_256_GCM, &key).ok().map(LessSafeKey::new)
 }
 
 /// The key by which `from` proves its broadcasts to the other end of a pair.
 pub(crate) fn proof_key(pair: &Key, from: &EndId) -> Key {
-    mac(pair, &[b"flame-channel 2 proof", from.as_str().as_bytes()])
+    mac(pair, &[b"flame-channel 3 proof", from.as_str().as_bytes()])
+}
+
+/// The key by which `from` tags bodies of small broadcasts for the other end of a pair, in one life.
+pub(crate) fn tag_key(pair: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Option<LessSafeKey> {
+    derived(b"flame-channel 3 tag", pair, from, life, salt)
 }
 
 /// The proof of a broadcast with this digest.

@@ -78,9 +78,15 @@ pub(crate) async fn receive(shared: Arc<Shared>, mut incoming: mpsc::Receiver<In
             () = shared.done.cancelled() => return,
         };
         match next {
-            Some(Incoming::Packet(packet)) => shared.with_work(|core, now| {
-                core.on_packet(now, &packet.topic, &packet.payload, packet.beside);
-            }),
+            Some(Incoming::Packet(packet)) => {
+                let wakes = shared.with(|core, now| {
+                    core.on_packet(now, &packet.topic, &packet.payload, packet.beside);
+                    core.wakes_sender(now)
+                });
+                if wakes {
+                    shared.work.notify_one();
+                }
+            }
             Some(Incoming::LinkUp { max_payload }) => {
                 shared.with_work(|core, now| core.on_link_up(now, max_payload));
             }
@@ -103,6 +109,7 @@ pub(crate) async fn send(shared: Arc<Shared>, transport: Arc<dyn Transport>, lan
             core.on_tick(now);
             let packet = core.poll_transmit(now);
             let wake = if packet.is_none() { core.next_wake(now) } else { None };
+            core.sleeps_until(if packet.is_some() { Now::ZERO } else { wake.unwrap_or(Now::MAX) });
             let leaving = core.usable() == Err(crate::ChannelError::Closed);
             // Without a link the goodbye cannot leave; the others see the silence.
             (packet, wake, leaving.then(|| !core.has_control() || !core.is_link_up()))

@@ -126,6 +126,9 @@ pub(crate) struct Core {
     pub(super) left: bool,
     pub(super) fenced: bool,
     pub(super) changed: bool,
+    /// Something came in that the sending side may have to do with.
+    stirred: bool,
+    asleep_until: Now,
     pub(super) stats: ChannelStats,
 }
 
@@ -213,6 +216,8 @@ impl Core {
             left: false,
             fenced: false,
             changed: false,
+            stirred: false,
+            asleep_until: Now::ZERO,
             stats: ChannelStats::default(),
         })
     }
@@ -276,13 +281,17 @@ impl Core {
     /// Takes in a packet.
     pub(crate) fn on_packet(&mut self, now: Now, topic: &str, payload: &[u8], beside: Option<Message>) {
         let (from, to_all) = match self.topics.parse(topic) {
-            Some(Route::Gone { from }) => return self.on_will(&from, payload),
+            Some(Route::Gone { from }) => {
+                self.stirred = true;
+                return self.on_will(&from, payload);
+            }
             Some(Route::All { from }) => (from, true),
             Some(Route::To { to, from }) if to == self.me => (from, false),
             _ => return,
         };
         if from == self.me {
             if !to_all {
+                self.stirred = true;
                 self.on_own(topic, payload);
             }
             return;
@@ -310,6 +319,7 @@ impl Core {
             }
             peer.last_heard = now;
         }
+        self.stirred |= !matches!(frame, Frame::Chunk(_));
         match frame {
             Frame::Hello { commitment } => self.on_hello(now, index, commitment),
             Frame::Here { session, reply, commitment } => self.on_here(now, index, session, reply, commitment),
@@ -334,6 +344,18 @@ impl Core {
         self.expire_silent(now);
         self.resend_overdue(now);
         self.grant_next(now);
+    }
+
+    /// The sending side sleeps until then, or until something happens; zero: it is awake, and looks again before it sleeps.
+    pub(crate) fn sleeps_until(&mut self, at: Now) {
+        self.asleep_until = at;
+    }
+
+    /// Whether the sending side has to be woken after a packet came in. Most chunks change nothing for it.
+    pub(crate) fn wakes_sender(&mut self, now: Now) -> bool {
+        std::mem::take(&mut self.stirred)
+            || self.has_control()
+            || self.next_wake(now).is_some_and(|wake| wake < self.asleep_until)
     }
 
     /// When `on_tick` and `poll_transmit` have something to do next, unless something else happens first.
