@@ -73,7 +73,7 @@ pub struct ChannelLimits {
     pub max_queued_messages: usize,
     /// Bytes in the outbox; an empty one takes any message. Default 2 GiB.
     pub max_queued_bytes: u64,
-    /// Bytes of messages that are received or wait for the guest. Default 224 MiB: two models of 100 MB. A queue without
+    /// Bytes of messages that are received or wait for the guest. Default 128 MiB: a model of 100 MB and what of the next is on its way. A queue without
     /// a large message takes any up to `max_message_bytes`.
     pub max_inbox_bytes: u64,
     /// How often an end with nothing else to say says that it lives. Default 3 s.
@@ -99,7 +99,7 @@ impl Default for ChannelLimits {
             max_message_bytes: (1 << 30) + (16 << 20),
             max_queued_messages: 256,
             max_queued_bytes: 2 << 30,
-            max_inbox_bytes: 224 << 20,
+            max_inbox_bytes: 128 << 20,
             heartbeat: Duration::from_secs(3),
             dead_after: Duration::from_secs(10),
             chunk_bytes: 256 * 1024,

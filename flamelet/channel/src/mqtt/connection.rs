@@ -17,7 +17,7 @@ use super::lanes::Lanes;
 use super::tls;
 
 /// Publishes that wait for the poller.
-const REQUESTS: usize = 16;
+const REQUESTS: usize = 4;
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Topic, properties and packet header of a publish, generously.
 const PACKET_OVERHEAD: usize = 1024;

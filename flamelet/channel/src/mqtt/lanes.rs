@@ -10,7 +10,7 @@ use crate::topics;
 use crate::transport::{Incoming, Packet};
 
 /// Packets that wait in a lane for its channel.
-const LANE: usize = 64;
+const LANE: usize = 8;
 
 /// All lanes of one connection.
 #[derive(Debug, Default)]

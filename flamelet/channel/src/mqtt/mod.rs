@@ -42,7 +42,7 @@ pub use tls::{TlsIdentity, TlsSettings};
 /// packet a fatal error that repeats for ever.
 const MAX_PACKET: u32 = 4 << 20;
 /// Publishes without an acknowledgement of the broker; a broker may announce less.
-const IN_FLIGHT: u16 = 100;
+const IN_FLIGHT: u16 = 16;
 /// Seconds that the broker keeps subscriptions and packets of a broken connection.
 const SESSION_EXPIRY: u32 = 120;
 /// Seconds after a break until the will is published: a reconnect within it is not seen as a departure.

@@ -14,6 +14,9 @@ use crate::tensor::Model;
 use crate::worker::Aggregator;
 use crate::{info, telemetry, warn};
 
+/// Bytes of models that may wait for their turn to be folded.
+const MAX_HELD: u64 = 64 << 20;
+
 /// Runs the aggregator to the job's end.
 pub(crate) fn run_aggregator<A: Aggregator>(ctx: &Context) -> Result<()> {
     let rounds: u64 = ctx.hyper("rounds")?;
@@ -93,6 +96,11 @@ fn see_off(channel: &Channel, goodbye: &Receipt, within: Duration) -> Result<()>
     }
     warn!("left although these did not hear the end: {:?}", goodbye.pending());
     Ok(())
+}
+
+/// Bytes of an answer's models.
+fn size(answer: &Message) -> u64 {
+    answer.models.iter().map(|(_, model)| model.byte_size()).sum()
 }
 
 /// The numbers that go with a round's weights.
@@ -201,7 +209,7 @@ impl<'a> Cohort<'a> {
         let mut sent = vec![self.channel.broadcast(question)?];
 
         loop {
-            while let Some(answer) = self.ledger.take_next() {
+            while let Some(answer) = self.ledger.take_next().or_else(|| self.ledger.take_early(size, MAX_HELD)) {
                 fold(answer)?;
             }
             let now = self.clock.now();

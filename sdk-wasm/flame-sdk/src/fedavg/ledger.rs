@@ -1,7 +1,8 @@
 //! A round's bookkeeping: who is expected, who is missing, who is away and until when, and whose answer is folded next. Pure.
 //!
 //! Answers are folded in roster order whatever the order of their arrival, so that a round's result does not depend on the network.
-//! The one exception is an end that turns up after its turn has passed: it is folded behind the others.
+//! Two exceptions: an end that turns up after its turn has passed is folded behind the others; and answers that wait for their
+//! turn and together are larger than what may be held are folded as they came, because rounding is the lesser harm.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -148,6 +149,22 @@ impl<T> Ledger<T> {
         }
     }
 
+    /// An answer whose turn has not come, if those that wait are larger than `most` together.
+    pub(super) fn take_early(&mut self, size: impl Fn(&T) -> u64, most: u64) -> Option<T> {
+        let held = self
+            .ends
+            .iter()
+            .filter_map(|(_, state)| if let State::Answered(answer) = state { Some(size(answer)) } else { None });
+        if held.sum::<u64>() <= most {
+            return None;
+        }
+        let (_, first) = self.ends.iter_mut().find(|(_, state)| matches!(state, State::Answered(_)))?;
+        match std::mem::replace(first, State::Folded) {
+            State::Answered(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
     /// Whether nobody is waited for any more.
     pub(super) fn done(&self) -> bool {
         !self.ends.iter().any(|(_, state)| matches!(state, State::Missing | State::Away(_) | State::Answered(_)))
@@ -203,6 +220,21 @@ mod tests {
         assert_eq!(folded(&mut ledger), [2, 3]);
         assert!(ledger.done());
         assert_eq!(ledger.answered(), 3);
+    }
+
+    #[test]
+    fn what_is_too_large_to_wait_is_folded_at_once_and_only_once() {
+        let mut ledger = ledger(&["a", "b", "c"]);
+        let size = |answer: &u32| u64::from(*answer);
+        ledger.answer("c", 3).unwrap();
+        assert_eq!(ledger.take_early(size, 3), None);
+        ledger.answer("b", 2).unwrap();
+        assert_eq!(ledger.take_early(size, 3), Some(2));
+        assert_eq!(ledger.take_early(size, 3), None);
+        ledger.answer("a", 1).unwrap();
+        assert_eq!(folded(&mut ledger), [1, 3]);
+        assert!(ledger.done());
+        assert_eq!((ledger.answered(), ledger.answer("b", 2)), (3, Err(Refusal::Duplicate)));
     }
 
     #[test]
