@@ -93,7 +93,7 @@ async fn a_job_keeps_the_code_of_its_creation() {
     // A restart does not change it, and neither does a rejoin.
     let mut world = world.restart().await;
     let _launch = world.launch().await;
-    let mut again = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
+    let again = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
     assert_eq!(again.client.grant().await.unwrap().code.sha256, digest);
     assert!(again.client.task_code().await.is_ok());
     assert_eq!(world.tasks(&job).await.1[0].code, digest);
