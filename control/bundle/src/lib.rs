@@ -1,7 +1,8 @@
 //! What a Flame code bundle is: component inspection, roles, digests, signatures.
 //!
-//! Pure: bytes in, facts out. Nothing is run, written or fetched. The bytes are foreign: sizes are bounded before they are
-//! allocated, claims are checked, and every reason against a bundle comes in one answer, with its fix.
+//! Pure: bytes in, facts out. Nothing is run, written or fetched; a new key's randomness is all that the system is asked
+//! for. The bytes are foreign: sizes are bounded before they are allocated, claims are checked, and every reason against a
+//! bundle comes in one answer, with its fix.
 
 mod bundle;
 mod error;

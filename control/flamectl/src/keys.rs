@@ -73,6 +73,14 @@ fn read(path: &Path, what: &str) -> Result<String, Failure> {
         .map_err(|_| Failure::input(format!("the {what} {} is not text", path.display()), "is this the right file?"))
 }
 
+/// A file of a key that would have to be replaced.
+pub(crate) fn taken(path: &Path) -> Failure {
+    Failure::input(
+        format!("{} exists already, and a key is never replaced", path.display()),
+        "name another file with -o FILE",
+    )
+}
+
 /// Writes a file that must not exist yet. `mode` is its permissions.
 pub(crate) fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failure> {
     let mut options = fs::OpenOptions::new();
@@ -86,10 +94,7 @@ pub(crate) fn write_new(path: &Path, text: &str, mode: u32) -> Result<(), Failur
         file.sync_all()
     });
     written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => Failure::input(
-            format!("{} exists already, and a key is never replaced", path.display()),
-            "name another file with -o FILE",
-        ),
+        std::io::ErrorKind::AlreadyExists => taken(path),
         _ => Failure::input(
             format!("cannot write {}: {error}", path.display()),
             "name a file in a folder that you may write to with -o FILE",

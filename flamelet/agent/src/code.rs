@@ -44,6 +44,7 @@ pub(crate) fn check(code: &[u8], granted: &CodeRef, signers: &[PublicKey]) -> Re
         return Err(CodeError::Digest { found: sha256, granted });
     }
     if signers.is_empty() {
+        tracing::info!(sha256, "the code is what was granted; nobody has to have signed it");
         return Ok(());
     }
     let (mut others, mut wrong) = (Vec::new(), Vec::new());
@@ -51,7 +52,7 @@ pub(crate) fn check(code: &[u8], granted: &CodeRef, signers: &[PublicKey]) -> Re
         let signature = Signature::parse(&given.signer, &given.signature);
         match signature.and_then(|signature| signature.holds(&sha256).map(|()| signature.signer())) {
             Ok(signer) if signers.contains(&signer) => {
-                tracing::info!(sha256, %signer, "the code is signed");
+                tracing::info!(sha256, %signer, "the code is what was granted, and is signed");
                 return Ok(());
             }
             Ok(signer) => others.push(signer.to_string()),

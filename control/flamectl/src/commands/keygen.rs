@@ -28,7 +28,7 @@ pub(crate) fn run(args: &KeygenArgs, printer: &mut Printer) -> Result<(), Failur
     let (secret, public) = (args.output.as_path(), keys::public_path(&args.output));
     // Nothing is begun that cannot be finished.
     if public.exists() {
-        keys::write_new(&public, "", PUBLIC_MODE)?;
+        return Err(keys::taken(&public));
     }
     let key = SecretKey::generate().map_err(|error| Failure::input(error.to_string(), ""))?;
     keys::write_new(secret, &key.to_file(), SECRET_MODE)?;

@@ -1,7 +1,7 @@
 //! Who signed code is checked at its upload, shown, and handed to the agents that will check it again.
 
 use bytes::Bytes;
-use flame_api::{Code, CreateDesign, DesignId};
+use flame_api::{Code, CodeRef, CreateDesign, DesignId};
 use flame_bundle::{SecretKey, Signature, SignedDigest, sha256_hex};
 
 use super::agent::Agent;
@@ -97,4 +97,11 @@ async fn a_job_keeps_the_code_of_its_creation() {
     assert_eq!(again.client.grant().await.unwrap().code.sha256, digest);
     assert!(again.client.task_code().await.is_ok());
     assert_eq!(world.tasks(&job).await.1[0].code, digest);
+}
+
+#[test]
+fn a_record_of_before_there_were_signatures_has_none() {
+    let old: CodeRef = serde_json::from_str(r#"{"sha256": "ab", "size": 3}"#).unwrap();
+    assert!(old.signatures.is_empty());
+    assert_eq!(serde_json::to_string(&old).unwrap(), r#"{"sha256":"ab","size":3}"#);
 }
