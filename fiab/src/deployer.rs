@@ -62,6 +62,7 @@ impl Deployer for InProcessDeployer {
             notifier: launch.notifier,
             datasets: self.datasets.clone(),
             limits: Limits::default(),
+            signers: Vec::new(),
             broker_tls: TlsSettings::default(),
             p2p_listen: Some(Listen {
                 address: launch.p2p_listen.to_string(),

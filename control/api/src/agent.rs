@@ -118,6 +118,19 @@ pub struct CodeRef {
     pub sha256: String,
     /// Its size in bytes.
     pub size: u64,
+    /// Who vouches for it. Whether they do is for the reader to check; records of before there were any have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<CodeSignature>,
+}
+
+/// A detached ed25519 signature over a component's digest, in the text forms of `flame-bundle`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CodeSignature {
+    /// The signer's public key, `flame-ed25519:<base64>`.
+    pub signer: String,
+    /// The signature's 64 bytes in base64.
+    pub signature: String,
 }
 
 /// An aggregation rule and its options (`modelSpec.optimizer`).

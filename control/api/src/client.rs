@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     AgentReport, CreateDesign, Created, Design, DesignDetail, DesignId, Job, JobCreated, JobId, JobSnapshot, LogRecord,
-    MetricRecord, ModelArtifact, Problem, Secret, Task, TaskGrant,
+    MetricRecord, ModelArtifact, Problem, SIGNATURES_HEADER, Secret, Task, TaskGrant,
 };
 
 /// Time to reach a server before it counts as away.
@@ -125,7 +125,21 @@ impl Client {
 
     /// Adds a code revision: a component, or a zip with one per role.
     pub async fn create_code(&self, design: &DesignId, code: Bytes) -> Result<Created, ClientError> {
-        self.json(self.request(Method::POST, &format!("/v1/designs/{design}/code")).body(code)).await
+        self.create_signed_code(design, code, &[]).await
+    }
+
+    /// The same with signatures over its components, each a line of a signature file.
+    pub async fn create_signed_code(
+        &self,
+        design: &DesignId,
+        code: Bytes,
+        signatures: &[String],
+    ) -> Result<Created, ClientError> {
+        let mut request = self.request(Method::POST, &format!("/v1/designs/{design}/code")).body(code);
+        if !signatures.is_empty() {
+            request = request.header(SIGNATURES_HEADER, signatures.join(", "));
+        }
+        self.json(request).await
     }
 
     /// A code revision as it was uploaded.

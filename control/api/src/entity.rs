@@ -67,8 +67,25 @@ pub struct CodeRevision {
     pub size: u64,
     /// Roles that it serves.
     pub roles: Vec<String>,
+    /// What it consists of: one component, or one for each role or several.
+    #[serde(default)]
+    pub components: Vec<CodeComponent>,
     /// When it was uploaded.
     pub created_at: Timestamp,
+}
+
+/// A component of a code revision: what an agent fetches and checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CodeComponent {
+    /// Roles that run it.
+    pub roles: Vec<String>,
+    /// SHA-256 of the component, hex. Signatures are over it, and jobs and grants name it.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Public keys of those whose signatures the server found to hold.
+    pub signers: Vec<String>,
 }
 
 /// Answer to the upload of a schema or of code.
@@ -140,6 +157,9 @@ pub struct Task {
     /// Why it failed or was terminated; empty otherwise.
     #[serde(default)]
     pub reason: String,
+    /// SHA-256 of the component that it runs, hex: settled when the job was created.
+    #[serde(default)]
+    pub code: String,
     /// Whether its agent has a session now.
     pub connected: bool,
     /// Last change of state.

@@ -13,14 +13,14 @@ mod secret;
 mod state;
 
 pub use agent::{
-    AgentReport, Backend, BrokerAccess, ChannelGrant, CodeRef, LogLevel, LogLine, MetricRow, OptimizerChoice, Progress,
-    RosterEntry, TaskGrant, TaskResources,
+    AgentReport, Backend, BrokerAccess, ChannelGrant, CodeRef, CodeSignature, LogLevel, LogLine, MetricRow,
+    OptimizerChoice, Progress, RosterEntry, TaskGrant, TaskResources,
 };
 pub use client::{Client, ClientError};
 pub use encoding::{ChannelEncoding, MessageForm, TensorEncoding};
 pub use entity::{
-    CodeRevision, CreateDesign, Created, Design, DesignDetail, Job, JobCreated, JobSnapshot, LogRecord, MetricRecord,
-    ModelArtifact, SchemaRevision, Task, TaskCounts,
+    CodeComponent, CodeRevision, CreateDesign, Created, Design, DesignDetail, Job, JobCreated, JobSnapshot, LogRecord,
+    MetricRecord, ModelArtifact, SchemaRevision, Task, TaskCounts,
 };
 pub use ids::{AgentId, DesignId, IdError, JobId};
 /// A point in time; RFC 3339 in JSON.
@@ -46,5 +46,7 @@ pub const API_PORT: u16 = 10100;
 pub const NOTIFIER_PORT: u16 = 10101;
 /// Default port of the embedded MQTT broker.
 pub const BROKER_PORT: u16 = 1883;
+/// The header with the signatures of uploaded code: lines of signature files, separated by commas.
+pub const SIGNATURES_HEADER: &str = "flame-signatures";
 /// The name under which a job's global model is published.
 pub const MODEL: &str = "model";

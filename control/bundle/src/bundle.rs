@@ -39,7 +39,7 @@ pub enum BundleKind {
 /// One component with its bytes.
 #[derive(Debug, Clone)]
 pub struct Component {
-    /// What it is; without refusals.
+    /// What it is; without refusals once it was opened.
     pub inspection: Inspection,
     /// The component itself.
     pub bytes: Vec<u8>,
@@ -85,24 +85,32 @@ impl Bundle {
 
 /// Opens and inspects an upload. Every reason against any of its components comes in one [`BundleError::Refused`].
 pub fn open(bytes: &[u8]) -> Result<Bundle, BundleError> {
-    let (kind, roles) = match sniff(bytes)? {
-        Kind::Component => (BundleKind::Single, open_single(bytes)?),
-        Kind::Zip => (BundleKind::Zip, open_zip(bytes)?),
-    };
-    Ok(Bundle { kind, sha256: sha256_hex(bytes), size: bytes.len() as u64, roles })
+    let (bundle, refusals) = survey(bytes)?;
+    if refusals.is_empty() { Ok(bundle) } else { Err(BundleError::Refused(refusals)) }
 }
 
-fn open_single(bytes: &[u8]) -> Result<BTreeMap<String, Arc<Component>>, BundleError> {
+/// Looks through an upload as far as it can be read: what is in it, and every reason against it. Not to be run unless
+/// there is none.
+pub fn survey(bytes: &[u8]) -> Result<(Bundle, Vec<String>), BundleError> {
+    let (kind, (roles, refusals)) = match sniff(bytes)? {
+        Kind::Component => (BundleKind::Single, survey_single(bytes)?),
+        Kind::Zip => (BundleKind::Zip, survey_zip(bytes)?),
+    };
+    Ok((Bundle { kind, sha256: sha256_hex(bytes), size: bytes.len() as u64, roles }, refusals))
+}
+
+/// What each role runs, and what speaks against it.
+type Surveyed = (BTreeMap<String, Arc<Component>>, Vec<String>);
+
+fn survey_single(bytes: &[u8]) -> Result<Surveyed, BundleError> {
     let inspection = inspect(bytes)?;
-    if !inspection.refusals.is_empty() {
-        return Err(BundleError::Refused(inspection.refusals));
-    }
+    let refusals = inspection.refusals.clone();
     let component = Arc::new(Component { inspection, bytes: bytes.to_vec() });
     let roles = component.inspection.roles.clone();
-    Ok(roles.into_iter().map(|role| (role, Arc::clone(&component))).collect())
+    Ok((roles.into_iter().map(|role| (role, Arc::clone(&component))).collect(), refusals))
 }
 
-fn open_zip(bytes: &[u8]) -> Result<BTreeMap<String, Arc<Component>>, BundleError> {
+fn survey_zip(bytes: &[u8]) -> Result<Surveyed, BundleError> {
     let bad = |reason: String| BundleError::BadZip { reason };
     let size = bytes.len() as u64;
     if size > MAX_BUNDLE_BYTES {
@@ -165,5 +173,5 @@ fn open_zip(bytes: &[u8]) -> Result<BTreeMap<String, Arc<Component>>, BundleErro
     if roles.is_empty() && refusals.is_empty() {
         return Err(bad("it is empty".to_owned()));
     }
-    if refusals.is_empty() { Ok(roles) } else { Err(BundleError::Refused(refusals)) }
+    Ok((roles, refusals))
 }

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     JobArgs, ListArgs, create_code::CreateCodeArgs, create_design::CreateDesignArgs, create_job::CreateJobArgs,
-    create_schema::CreateSchemaArgs, get_design::GetDesignArgs, get_model::GetModelArgs, inspect::InspectArgs,
-    watch::WatchArgs,
+    create_schema::CreateSchemaArgs, get_code::GetCodeArgs, get_design::GetDesignArgs, get_model::GetModelArgs,
+    inspect::InspectArgs, keygen::KeygenArgs, sign::SignArgs, verify::VerifyArgs, watch::WatchArgs,
 };
 use crate::{Format, JobRef};
 
@@ -22,6 +22,8 @@ Examples:
   flamectl watch job 6248
   flamectl get model 6248 -o model.safetensors
   flamectl get jobs -o json
+  flamectl inspect mnist.wasm
+  flamectl keygen -o hospital.key && flamectl sign mnist.wasm --key hospital.key
 
 Configuration:
   Of two values, the flag wins over the environment, and the environment over the file.
@@ -34,7 +36,8 @@ Configuration:
 Exit status:
   0  done
   1  the server refused, or the job that was watched failed or was terminated
-  2  the command line, the configuration or a local file is wrong
+  2  the command line, the configuration or a local file is wrong; `inspect`: the code would be refused;
+     `verify`: none of the signers signed it
   3  the server cannot be reached";
 
 /// Creates designs and jobs on a Flame control plane, and shows how they fare.
@@ -72,6 +75,12 @@ pub enum Command {
     Watch(Watch),
     /// Look into a code file without a server: roles, imports, size, digest, and what would be refused
     Inspect(InspectArgs),
+    /// Make a key to sign code with; prints its public half
+    Keygen(KeygenArgs),
+    /// Sign a code file without a server: participants may require it
+    Sign(SignArgs),
+    /// Check without a server that somebody signed a code file
+    Verify(VerifyArgs),
 }
 
 /// What to create.
@@ -94,6 +103,8 @@ pub enum Get {
     Designs(ListArgs),
     /// One design with its schema and code revisions
     Design(GetDesignArgs),
+    /// A design's code, component by component, with who signed it
+    Code(GetCodeArgs),
     /// All jobs
     Jobs(ListArgs),
     /// One job

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use flame_bundle::{BundleError, MAX_BUNDLE_BYTES};
+use flame_bundle::{Bundle, BundleError, MAX_BUNDLE_BYTES, SignedDigest};
 
 use crate::{Failure, files};
 
@@ -37,4 +37,16 @@ pub(crate) fn refusals(file: impl Display, reasons: &[String]) -> Failure {
         format!("the code {file} would be refused:\n  - {}", reasons.join("\n  - ")),
         "each line names its fix; `flamectl inspect FILE` shows what is in a component",
     )
+}
+
+/// Why the server would refuse a signature that comes with a bundle.
+pub(crate) fn signature_refusal(bundle: &Bundle, signed: &SignedDigest) -> Option<String> {
+    let sha256 = &signed.sha256;
+    if !bundle.components().contains_key(sha256.as_str()) {
+        return Some(format!(
+            "the signature by {} is of other code, with sha256 {sha256}: sign the file as it is now",
+            signed.signature.signer()
+        ));
+    }
+    signed.holds().err().map(|error| error.to_string())
 }

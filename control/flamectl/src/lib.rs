@@ -12,6 +12,7 @@ mod config;
 mod failure;
 mod files;
 mod job_ref;
+mod keys;
 mod printer;
 mod table;
 mod text;
@@ -21,8 +22,8 @@ use flame_api::Client;
 pub use cli::{Cli, Command, Create, Get, OutputArgs, Start, Stop, Watch};
 pub use commands::{
     JobArgs, ListArgs, create_code::CreateCodeArgs, create_design::CreateDesignArgs, create_job::CreateJobArgs,
-    create_schema::CreateSchemaArgs, get_design::GetDesignArgs, get_model::GetModelArgs, inspect::InspectArgs,
-    watch::WatchArgs,
+    create_schema::CreateSchemaArgs, get_code::GetCodeArgs, get_design::GetDesignArgs, get_model::GetModelArgs,
+    inspect::InspectArgs, keygen::KeygenArgs, sign::SignArgs, verify::VerifyArgs, watch::WatchArgs,
 };
 pub use failure::{Exit, Failure};
 pub use job_ref::JobRef;
@@ -44,9 +45,8 @@ pub async fn run(cli: Cli) -> Exit {
 
 /// The same with the output going to `printer`, for callers within a process.
 pub async fn run_with(cli: Cli, mut printer: Printer) -> Exit {
-    // Looking into a file needs neither a server nor the configuration of one.
-    if let Command::Inspect(args) = &cli.command {
-        let result = commands::inspect::run(args, &mut printer);
+    // What is about files alone needs neither a server nor the configuration of one.
+    if let Some(result) = execute_offline(&cli.command, &mut printer) {
         return finish(result, None, &mut printer);
     }
     let settings = match config::Settings::resolve(cli.config.as_deref(), cli.apiserver.as_deref()) {
@@ -62,6 +62,17 @@ pub async fn run_with(cli: Cli, mut printer: Printer) -> Exit {
     finish(result, Some(&settings), &mut context.printer)
 }
 
+/// Runs a command that needs no server; `None` is one that does.
+fn execute_offline(command: &Command, printer: &mut Printer) -> Option<Result<(), Failure>> {
+    match command {
+        Command::Inspect(args) => Some(commands::inspect::run(args, printer)),
+        Command::Keygen(args) => Some(commands::keygen::run(args, printer)),
+        Command::Sign(args) => Some(commands::sign::run(args, printer)),
+        Command::Verify(args) => Some(commands::verify::run(args, printer)),
+        Command::Create(_) | Command::Get(_) | Command::Start(_) | Command::Stop(_) | Command::Watch(_) => None,
+    }
+}
+
 /// Runs one command with a connection that the caller made. The failure is returned, not printed.
 pub async fn execute(command: Command, context: &mut Context) -> Result<(), Failure> {
     match command {
@@ -71,6 +82,7 @@ pub async fn execute(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Create(Create::Job(args)) => commands::create_job::run(args, context).await,
         Command::Get(Get::Designs(args)) => commands::get_designs::run(args, context).await,
         Command::Get(Get::Design(args)) => commands::get_design::run(args, context).await,
+        Command::Get(Get::Code(args)) => commands::get_code::run(args, context).await,
         Command::Get(Get::Jobs(args)) => commands::get_jobs::run(args, context).await,
         Command::Get(Get::Job(args)) => commands::get_job::run(args, context).await,
         Command::Get(Get::Tasks(args)) => commands::get_tasks::run(args, context).await,
@@ -82,6 +94,9 @@ pub async fn execute(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Stop(Stop::Job { job }) => commands::stop_job::run(&job, context).await,
         Command::Watch(Watch::Job(args)) => commands::watch::run(args, context).await,
         Command::Inspect(args) => commands::inspect::run(&args, &mut context.printer),
+        Command::Keygen(args) => commands::keygen::run(&args, &mut context.printer),
+        Command::Sign(args) => commands::sign::run(&args, &mut context.printer),
+        Command::Verify(args) => commands::verify::run(&args, &mut context.printer),
     }
 }
 

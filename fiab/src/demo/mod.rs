@@ -137,6 +137,7 @@ impl Participants {
                 notifier: server.notifier_addr().to_string(),
                 datasets: vec![Arc::new(shard)],
                 limits: Limits::default(),
+                signers: Vec::new(),
                 broker_tls: TlsSettings::default(),
                 p2p_listen: AgentConfig::default_p2p_listen(&server.notifier_addr().to_string()),
                 inproc: None,

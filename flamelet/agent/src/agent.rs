@@ -6,12 +6,12 @@ use std::time::Duration;
 use flame_api::notifier::{EventType, State};
 use flame_api::{Client, ClientError, TaskGrant};
 use flame_sandbox::{Outcome, Sandbox, TaskSink};
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::AgentConfig;
+use crate::code;
 use crate::grant::task_spec;
 use crate::peers::Peers;
 use crate::report::{AgentClient, Reporter};
@@ -271,16 +271,14 @@ async fn prepare(
 ) -> Result<Ready, String> {
     let code = client.retry(|client| async move { client.task_code().await });
     let code = code.await.map_err(|error| format!("the task's code could not be fetched: {error}"))?;
-    let digest = hex::encode(Sha256::digest(&code));
-    if digest != grant.code.sha256 {
-        return Err(format!(
-            "the code has the digest {digest} and the grant names {}; it is not run",
-            grant.code.sha256
-        ));
-    }
     let (preparing, role) = (Arc::clone(sandbox), grant.role.clone());
-    let prepared = tokio::task::spawn_blocking(move || preparing.prepare(&code, &role)).await;
-    let prepared = prepared.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let (granted, signers) = (grant.code.clone(), config.signers.clone());
+    let prepared = tokio::task::spawn_blocking(move || {
+        // Before anything is compiled.
+        code::check(&code, &granted, &signers).map_err(|error| error.to_string())?;
+        preparing.prepare(&code, &role).map_err(|error| error.to_string())
+    });
+    let prepared = prepared.await.map_err(|error| error.to_string())??;
 
     if grant.channels.is_empty() {
         return Err("the grant has no channel".into());

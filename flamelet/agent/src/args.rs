@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::Parser;
 use flame_api::{AgentId, Secret};
+use flame_bundle::PublicKey;
 use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::TlsSettings;
 use flame_channel::p2p::Listen;
@@ -126,6 +127,8 @@ pub struct AgentConfig {
     pub datasets: Vec<Arc<Dataset>>,
     /// What the task may use at the most; a job may ask for less.
     pub limits: Limits,
+    /// Of whom one must have signed the code; empty: nobody has to.
+    pub signers: Vec<PublicKey>,
     /// Whom to trust as a broker over TLS, and as whom to appear there; stands over the grant.
     pub broker_tls: TlsSettings,
     /// Where to listen for peers; without it the agent dials them.
@@ -169,6 +172,7 @@ impl Args {
             notifier: self.notifier.clone(),
             datasets: AgentConfig::load_data(&self.data)?,
             limits: Limits::default(),
+            signers: Vec::new(),
             broker_tls: self.broker.load()?,
             p2p_listen: self.listen()?,
             inproc: None,

@@ -5,10 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use flame_api::DesignId;
 
-use crate::{Context, Failure, code};
+use crate::{Context, Failure, code, keys};
+
+const AFTER_HELP: &str = "\
+Examples:
+  flamectl create code mnist.wasm --design mnist
+  flamectl create code mnist.wasm --design mnist --signature mnist.wasm.sig";
 
 /// Arguments of `create code`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct CreateCodeArgs {
     /// A WebAssembly component, or a zip with `<role>.wasm` per role
     #[arg(value_name = "FILE")]
@@ -16,12 +22,34 @@ pub struct CreateCodeArgs {
     /// Design that it belongs to
     #[arg(long, value_name = "ID")]
     pub design: DesignId,
+    /// Signature file, as `flamectl sign` writes it; participants may require one. Repeatable
+    #[arg(long, value_name = "SIG")]
+    pub signature: Vec<PathBuf>,
 }
 
 pub(crate) async fn run(args: CreateCodeArgs, context: &mut Context) -> Result<(), Failure> {
     let bytes = code::read(&args.file)?;
-    flame_bundle::open(&bytes).map_err(|error| code::refused(&args.file, &error))?;
-    context.client.create_code(&args.design, bytes.into()).await?;
+    let bundle = flame_bundle::open(&bytes).map_err(|error| code::refused(&args.file, &error))?;
+    let (mut lines, mut reasons) = (Vec::new(), Vec::new());
+    for file in &args.signature {
+        for signed in keys::read_signatures(file)? {
+            match code::signature_refusal(&bundle, &signed) {
+                None => lines.push(signed.to_string()),
+                Some(reason) => reasons.push(format!("{}: {reason}", file.display())),
+            }
+        }
+    }
+    if !reasons.is_empty() {
+        return Err(code::refusals(args.file.display(), &reasons));
+    }
+    context.client.create_signed_code(&args.design, bytes.into(), &lines).await?;
     context.printer.line(format_args!("Code created successfully for design '{}'", args.design))?;
+    let beside = keys::signature_path(&args.file);
+    if args.signature.is_empty() && beside.exists() {
+        let beside = beside.display();
+        context.printer.note(format_args!(
+            "it was uploaded without {beside}, which lies beside it; `--signature {beside}` uploads the signatures as well"
+        ));
+    }
     Ok(())
 }

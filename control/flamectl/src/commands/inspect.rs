@@ -4,13 +4,21 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use flame_bundle::{BundleError, Inspection};
+use flame_bundle::{Bundle, BundleKind, Inspection, SignedDigest};
 use serde::Serialize;
 
-use crate::{Failure, OutputArgs, Printer, code, text};
+use crate::{Failure, OutputArgs, Printer, code, keys, text};
+
+const AFTER_HELP: &str = "\
+Examples:
+  flamectl inspect mnist.wasm
+  flamectl inspect mnist.wasm -o json | jq .refusals
+
+Signatures are looked for in FILE.sig. Status 0 if the code would be accepted, 2 if not; all reasons are listed.";
 
 /// Arguments of `inspect`.
 #[derive(Debug, Clone, Args)]
+#[command(after_help = AFTER_HELP)]
 pub struct InspectArgs {
     /// Code file: a component, or a zip with `<role>.wasm` per role
     #[arg(value_name = "FILE")]
@@ -29,31 +37,70 @@ struct Report {
     size: u64,
     sha256: String,
     roles: BTreeSet<String>,
-    components: Vec<Inspection>,
+    components: Vec<Part>,
+    /// Every reason for which it would be refused.
+    refusals: Vec<String>,
+}
+
+/// A component and whose signatures lie beside the file and hold for it.
+#[derive(Debug, Serialize)]
+struct Part {
+    #[serde(flatten)]
+    inspection: Inspection,
+    signers: BTreeSet<String>,
 }
 
 pub(crate) fn run(args: &InspectArgs, printer: &mut Printer) -> Result<(), Failure> {
     let bytes = code::read(&args.file)?;
-    let report = look(&bytes).map_err(|error| code::refused(&args.file, &error))?;
+    let (bundle, mut refusals) = flame_bundle::survey(&bytes).map_err(|error| code::refused(&args.file, &error))?;
+    let beside = keys::signature_path(&args.file);
+    let mut signatures = Vec::new();
+    if beside.exists() {
+        match keys::read_signatures(&beside) {
+            Ok(found) => signatures = found,
+            Err(failure) => refusals.push(failure.message()),
+        }
+    }
+    let report = report(&bytes, &bundle, &signatures, refusals).map_err(|error| code::refused(&args.file, &error))?;
     if !printer.value(args.output.output, &report)? {
         show(&report, printer)?;
     }
-    let reasons: Vec<_> = report.components.iter().flat_map(|component| component.refusals.iter().cloned()).collect();
-    if reasons.is_empty() { Ok(()) } else { Err(code::refusals(args.file.display(), &reasons)) }
+    if report.refusals.is_empty() { Ok(()) } else { Err(code::refusals(args.file.display(), &report.refusals)) }
 }
 
-fn look(bytes: &[u8]) -> Result<Report, BundleError> {
-    let (kind, components, roles) = if bytes.starts_with(b"PK") {
-        let bundle = flame_bundle::open(bytes)?;
-        let components = bundle.components().into_values().map(|component| component.inspection.clone()).collect();
-        ("zip", components, bundle.roles.into_keys().collect())
-    } else {
-        // Not `open`: what would be refused is shown as well.
-        let inspection = flame_bundle::inspect(bytes)?;
-        let roles = inspection.roles.iter().cloned().collect();
-        ("component", vec![inspection], roles)
+fn report(
+    bytes: &[u8],
+    bundle: &Bundle,
+    signatures: &[SignedDigest],
+    mut refusals: Vec<String>,
+) -> Result<Report, flame_bundle::BundleError> {
+    let inspections = match bundle.kind {
+        // It is shown even if it names no role.
+        BundleKind::Single => vec![flame_bundle::inspect(bytes)?],
+        BundleKind::Zip => bundle.components().into_values().map(|component| component.inspection.clone()).collect(),
     };
-    Ok(Report { kind, size: bytes.len() as u64, sha256: flame_bundle::sha256_hex(bytes), roles, components })
+    // One line of a file may be for a component that a zip has no longer.
+    let stray = signatures.iter().filter(|signed| inspections.iter().all(|part| part.sha256 != signed.sha256));
+    refusals.extend(stray.filter_map(|signed| code::signature_refusal(bundle, signed)));
+    let mut components = Vec::new();
+    for inspection in inspections {
+        let mut signers = BTreeSet::new();
+        for signed in signatures.iter().filter(|signed| signed.sha256 == inspection.sha256) {
+            match signed.holds() {
+                Ok(()) => drop(signers.insert(signed.signature.signer().to_string())),
+                Err(error) => refusals.push(error.to_string()),
+            }
+        }
+        components.push(Part { inspection, signers });
+    }
+    Ok(Report {
+        kind: if bundle.kind == BundleKind::Zip { "zip" } else { "component" },
+        size: bundle.size,
+        sha256: bundle.sha256.clone(),
+        roles: bundle.roles.keys().cloned().collect(),
+        components,
+        refusals,
+    })
 }
 
 fn show(report: &Report, printer: &mut Printer) -> Result<(), Failure> {
@@ -63,16 +110,36 @@ fn show(report: &Report, printer: &mut Printer) -> Result<(), Failure> {
     printer.line(format_args!("sha256:  {}", report.sha256))?;
     printer.line(format_args!("roles:   {}", if roles.is_empty() { "none".into() } else { roles.join(", ") }))?;
     for component in &report.components {
+        let inspection = &component.inspection;
         if report.kind == "zip" {
-            let roles = text::safe(&component.roles.join(", "));
-            let (size, digest) = (text::size(component.size), &component.sha256);
+            let roles = text::safe(&inspection.roles.join(", "));
+            let (size, digest) = (text::size(inspection.size), &inspection.sha256);
             printer.line(format_args!("component for {roles}: {size}, sha256 {digest}"))?;
         }
-        printer.line(if component.imports.is_empty() { "imports: none" } else { "imports:" })?;
-        for import in &component.imports {
-            let mark = if flame_bundle::allowed_import(import) { "" } else { "   (not allowed)" };
-            printer.line(format_args!("  {}{mark}", text::safe(import)))?;
-        }
+        list(printer, "signed by", &component.signers, "nobody", |_| "")?;
+        let mark = |import: &String| if flame_bundle::allowed_import(import) { "" } else { "   (not allowed)" };
+        list(printer, "imports", &inspection.imports, "none", mark)?;
+        list(printer, "exports", &inspection.exports, "none", |_| "")?;
+    }
+    Ok(())
+}
+
+/// A heading and a line for each text, or one line that says that there is none.
+fn list<'a>(
+    printer: &mut Printer,
+    what: &str,
+    texts: impl IntoIterator<Item = &'a String>,
+    none: &str,
+    mark: impl Fn(&String) -> &'static str,
+) -> Result<(), Failure> {
+    let mut texts = texts.into_iter().peekable();
+    if texts.peek().is_none() {
+        printer.line(format_args!("{what}: {none}"))?;
+        return Ok(());
+    }
+    printer.line(format_args!("{what}:"))?;
+    for text in texts {
+        printer.line(format_args!("  {}{}", text::safe(text), mark(text)))?;
     }
     Ok(())
 }

@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its assumption does")]
 
 mod mistakes;
+mod signing;
 mod support;
 mod walkthrough;

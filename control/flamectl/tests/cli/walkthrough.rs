@@ -295,7 +295,8 @@ fn inspect_shows_what_is_in_a_component_without_a_server() {
     assert_eq!(
         good.out,
         format!(
-            "kind:    component\nsize:    {size} B\nsha256:  {digest}\nroles:   aggregator, trainer\nimports: none\n"
+            "kind:    component\nsize:    {size} B\nsha256:  {digest}\nroles:   aggregator, trainer\n\
+             signed by: nobody\nimports: none\nexports:\n  run\n"
         )
     );
     let machine = ran(flamectl(folder.path()).args(["inspect", "mnist.wasm", "-o", "json"]));

@@ -2,9 +2,10 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use flame_api::{CreateDesign, Created, Design, DesignDetail, DesignId};
+use flame_api::{CreateDesign, Created, Design, DesignDetail, DesignId, SIGNATURES_HEADER};
+use flame_bundle::MAX_SIGNATURES;
 use serde::Deserialize;
 
 use super::reply::{Answer, Failure, InPath, InQuery, Reply, file, read, read_json, read_text};
@@ -60,10 +61,20 @@ pub(crate) async fn schema(
 pub(crate) async fn create_code(
     State(api): State<Api>,
     InPath(design): InPath<DesignId>,
+    headers: HeaderMap,
     body: Body,
 ) -> Answer<Created> {
     let bytes = read(body, MAX_CODE).await?;
-    Ok(Reply::created(api.controller.create_code(design, bytes).await?))
+    let signatures = signature_lines(&headers);
+    Ok(Reply::created(api.controller.create_code(design, bytes, signatures).await?))
+}
+
+/// What stands between the commas of the signatures' headers. One more than is accepted is enough to refuse them.
+fn signature_lines(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(SIGNATURES_HEADER).into_iter();
+    let texts = values.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let lines = texts.flat_map(|text| text.split(',').map(|line| line.trim().to_owned()).collect::<Vec<_>>());
+    lines.filter(|line| !line.is_empty()).take(MAX_SIGNATURES + 1).collect()
 }
 
 pub(crate) async fn code(

@@ -1,12 +1,12 @@
 //! Designs and the revisions of their schemas and code.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use flame_api::{
-    Code, CodeRef, CodeRevision, CreateDesign, Created, Design, DesignDetail, DesignId, Problem, SchemaRevision,
-    Timestamp,
+    Code, CodeComponent, CodeRef, CodeRevision, CreateDesign, Created, Design, DesignDetail, DesignId, Problem,
+    SchemaRevision, Timestamp,
 };
 use flame_tag::Schema;
 use serde::Serialize;
@@ -74,6 +74,7 @@ impl Controller {
                     version: record.version,
                     sha256: record.sha256,
                     size: record.size,
+                    components: components(&record.components),
                     roles: record.components.into_keys().collect(),
                     created_at: record.created_at,
                 })
@@ -96,21 +97,20 @@ impl Controller {
     }
 
     /// Adds a code revision, after admission.
-    pub(crate) async fn create_code(self: &Arc<Self>, id: DesignId, file: Bytes) -> Result<Created, Problem> {
+    pub(crate) async fn create_code(
+        self: &Arc<Self>,
+        id: DesignId,
+        file: Bytes,
+        signatures: Vec<String>,
+    ) -> Result<Created, Problem> {
         let design = id.clone();
         self.run(move |this| this.design(&design)).await?;
         self.run(move |this| {
-            let parts = admit(&file, this.around.skip_admission)?;
-            let mut components = BTreeMap::new();
-            let mut known: HashMap<String, u64> = HashMap::new();
-            for (role, component) in parts {
-                let sha256 = crypto::sha256_hex(&component);
-                let size = component.len() as u64;
-                if known.insert(sha256.clone(), size).is_none() {
-                    this.artifacts.put_code(&sha256, &component).map_err(|error| internal(&error))?;
-                }
-                components.insert(role, CodeRef { sha256, size });
+            let admitted = admit(&file, &signatures, this.around.skip_admission)?;
+            for (sha256, component) in &admitted.components {
+                this.artifacts.put_code(sha256, component).map_err(|error| internal(&error))?;
             }
+            let components = admitted.roles;
             let sha256 = crypto::sha256_hex(&file);
             this.artifacts.put_code(&sha256, &file).map_err(|error| internal(&error))?;
             let size = file.len() as u64;
@@ -156,4 +156,21 @@ impl Controller {
         let revisions: Vec<T> = scan_records(&*self.store, tree, &prefix(id)).map_err(store_failed)?;
         revisions.into_iter().next_back().ok_or_else(|| lacks(id, what, file))
     }
+}
+
+/// The components that serve the roles, each once, in the order of the roles.
+fn components(by_role: &BTreeMap<String, CodeRef>) -> Vec<CodeComponent> {
+    let mut components: Vec<CodeComponent> = Vec::new();
+    for (role, code) in by_role {
+        match components.iter_mut().find(|component| component.sha256 == code.sha256) {
+            Some(component) => component.roles.push(role.clone()),
+            None => components.push(CodeComponent {
+                roles: vec![role.clone()],
+                sha256: code.sha256.clone(),
+                size: code.size,
+                signers: code.signatures.iter().map(|signature| signature.signer.clone()).collect(),
+            }),
+        }
+    }
+    components
 }

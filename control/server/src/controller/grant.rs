@@ -68,7 +68,7 @@ impl Controller {
         })
     }
 
-    fn plan(&self, job: &JobId) -> Result<PlanRecord, Problem> {
+    pub(super) fn plan(&self, job: &JobId) -> Result<PlanRecord, Problem> {
         let plan = get_record(&*self.store, Tree::Plans, job.as_str()).map_err(store_failed)?;
         plan.ok_or_else(|| unknown_job(job))
     }

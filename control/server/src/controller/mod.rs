@@ -257,8 +257,11 @@ impl Controller {
 
     /// A job's tasks in expansion order.
     pub(crate) fn tasks(&self, job: &JobId) -> Result<Vec<Task>, Problem> {
+        let plan = self.plan(job)?;
+        let code = |role: &str| plan.components.get(role).map(|code| code.sha256.clone()).unwrap_or_default();
         self.look(job, |course| {
-            Ok(course.tasks.iter().map(|task| task.view(self.sessions.is_connected(&task.agent))).collect())
+            let view = |task: &TaskRecord| task.view(code(&task.role), self.sessions.is_connected(&task.agent));
+            Ok(course.tasks.iter().map(view).collect())
         })
     }
 

@@ -190,8 +190,8 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// What users see of it.
-    pub fn view(&self, connected: bool) -> Task {
+    /// What users see of it. `code` is the digest of its component, which the job's plan settles.
+    pub fn view(&self, code: String, connected: bool) -> Task {
         Task {
             job: self.job.clone(),
             agent: self.agent.clone(),
@@ -202,6 +202,7 @@ impl TaskRecord {
             state: self.state,
             attempt: self.attempt,
             reason: self.reason.clone(),
+            code,
             connected,
             timestamp: self.timestamp,
         }

@@ -7,4 +7,5 @@ mod edges;
 mod jobs;
 mod peers;
 mod restart;
+mod signatures;
 mod world;
