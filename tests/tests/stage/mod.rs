@@ -1,5 +1,7 @@
 //! A trainer in the real sandbox, and the test in the aggregator's place, over the in-process transport.
 
+#![allow(dead_code, reason = "each test needs some of it")]
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -17,28 +19,28 @@ use tokio_util::sync::CancellationToken;
 
 /// What a task said and what left it.
 #[derive(Debug, Default)]
-pub struct Said {
-    pub lines: Mutex<Vec<String>>,
-    pub models: Mutex<Vec<(String, Bytes)>>,
-    pub metrics: Mutex<Vec<Vec<Metric>>>,
-    pub usage: Mutex<Usage>,
-    pub departed: Mutex<Vec<Departed>>,
+pub(crate) struct Said {
+    pub(crate) lines: Mutex<Vec<String>>,
+    pub(crate) models: Mutex<Vec<(String, Bytes)>>,
+    pub(crate) metrics: Mutex<Vec<Vec<Metric>>>,
+    pub(crate) usage: Mutex<Usage>,
+    pub(crate) departed: Mutex<Vec<Departed>>,
     /// The sink panics at the first progress.
-    pub panics: bool,
+    pub(crate) panics: bool,
     /// The auditor's disk is full.
-    pub unrecorded: bool,
+    pub(crate) unrecorded: bool,
 }
 
 /// What the auditor heard.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Departed {
-    pub route: String,
-    pub form: String,
-    pub samples: u64,
-    pub weights: u64,
-    pub norm: Option<f64>,
-    pub norm_sent: Option<f64>,
-    pub sha256: [u8; 32],
+pub(crate) struct Departed {
+    pub(crate) route: String,
+    pub(crate) form: String,
+    pub(crate) samples: u64,
+    pub(crate) weights: u64,
+    pub(crate) norm: Option<f64>,
+    pub(crate) norm_sent: Option<f64>,
+    pub(crate) sha256: [u8; 32],
 }
 
 #[async_trait]
@@ -95,25 +97,25 @@ impl Auditor for Said {
 
 impl Said {
     /// The first line that begins with `what` and a colon, without them.
-    pub fn of(&self, what: &str) -> String {
+    pub(crate) fn of(&self, what: &str) -> String {
         self.all(what).first().cloned().unwrap_or_else(|| panic!("nothing of `{what}` was said"))
     }
 
     /// All of them.
-    pub fn all(&self, what: &str) -> Vec<String> {
+    pub(crate) fn all(&self, what: &str) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
         lines.iter().filter_map(|line| line.strip_prefix(what)?.strip_prefix(": ").map(ToOwned::to_owned)).collect()
     }
 
     /// What the auditor heard of models.
-    pub fn models_departed(&self) -> Vec<Departed> {
+    pub(crate) fn models_departed(&self) -> Vec<Departed> {
         self.departed.lock().unwrap().iter().filter(|departed| !departed.form.is_empty()).cloned().collect()
     }
 }
 
 /// One sandbox, and channels between an aggregator and a trainer.
-pub struct Stage {
-    pub sandbox: Arc<Sandbox>,
+pub(crate) struct Stage {
+    pub(crate) sandbox: Arc<Sandbox>,
     hub: Arc<InprocHub>,
     aggregator: Peer,
     trainer: Peer,
@@ -122,17 +124,17 @@ pub struct Stage {
 
 /// How the trainer runs.
 #[derive(Default)]
-pub struct Terms {
-    pub egress: Egress,
-    pub limits: Limits,
-    pub deterministic: bool,
-    pub said: Said,
+pub(crate) struct Terms {
+    pub(crate) egress: Egress,
+    pub(crate) limits: Limits,
+    pub(crate) deterministic: bool,
+    pub(crate) said: Said,
     /// Whether an auditor listens.
-    pub audited: bool,
+    pub(crate) audited: bool,
 }
 
 impl Stage {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let peer = |digit: &str, role: &str| Peer {
             id: EndId::new(&digit.repeat(40)).unwrap(),
             role: role.to_owned(),
@@ -149,9 +151,8 @@ impl Stage {
 
     fn config(&self, name: &str, me: &Peer) -> ChannelConfig {
         let roster = vec![self.aggregator.clone(), self.trainer.clone()];
-        let mut limits = ChannelLimits::default();
         // A full outbox is full at once.
-        limits.send_wait = std::time::Duration::from_millis(100);
+        let limits = ChannelLimits { send_wait: std::time::Duration::from_millis(100), ..ChannelLimits::default() };
         ChannelConfig {
             job: "job".into(),
             name: name.into(),
@@ -166,13 +167,13 @@ impl Stage {
     }
 
     /// The aggregator's end of the channel.
-    pub async fn aggregator(&self) -> Aggregator {
+    pub(crate) async fn aggregator(&self) -> Aggregator {
         let channel = Channel::join(self.config("param", &self.aggregator), self.hub.clone()).await.unwrap();
         Aggregator { channel, trainer: self.trainer.id.clone() }
     }
 
     /// Runs the trainer with these hyperparameters.
-    pub fn trains(&self, hyper: &[(&str, &str)], terms: Terms) -> (Arc<Said>, tokio::task::JoinHandle<Outcome>) {
+    pub(crate) fn trains(&self, hyper: &[(&str, &str)], terms: Terms) -> (Arc<Said>, tokio::task::JoinHandle<Outcome>) {
         let said = Arc::new(terms.said);
         let prepared = self.sandbox.prepare_as(&self.component, "trainer", terms.deterministic).unwrap();
         let channel = |name: &str| ChannelSpec {
@@ -208,14 +209,14 @@ impl Stage {
 }
 
 /// The test's own end.
-pub struct Aggregator {
+pub(crate) struct Aggregator {
     channel: Channel,
     trainer: EndId,
 }
 
 impl Aggregator {
     /// Sends a base and takes all that comes back for it.
-    pub async fn round(&self, round: u64, base: &Model) -> Vec<Message> {
+    pub(crate) async fn round(&self, round: u64, base: &Model) -> Vec<Message> {
         self.channel.await_ends(1, DEADLINE).await.unwrap();
         let weights = Message {
             kind: "weights".into(),
@@ -235,19 +236,19 @@ impl Aggregator {
     }
 
     /// Ends the training.
-    pub async fn end(&self) {
+    pub(crate) async fn end(&self) {
         let end = Message { kind: "end-of-training".into(), ..Message::default() };
         self.channel.send(std::slice::from_ref(&self.trainer), end).await.unwrap();
     }
 }
 
 /// How the task ends, in time.
-pub async fn ends(task: tokio::task::JoinHandle<Outcome>) -> Outcome {
+pub(crate) async fn ends(task: tokio::task::JoinHandle<Outcome>) -> Outcome {
     tokio::time::timeout(DEADLINE, task).await.expect("it ends in time").unwrap()
 }
 
 /// A model of one tensor.
-pub fn constant(value: f32, len: usize) -> Model {
+pub(crate) fn constant(value: f32, len: usize) -> Model {
     let mut model = Model::new();
     model.insert("w", Tensor::from_f32(&[len as u64], &vec![value; len]).unwrap());
     model

@@ -43,7 +43,7 @@ impl Role for Probe {
             "speak" => {
                 flame_sdk::info!("a secret");
                 println!("a secret");
-                telemetry::progress(42, 42);
+                telemetry::progress(777_000_777, 777_000_777);
                 Err(Error::worker("a secret"))
             }
             "look" => look(ctx),
