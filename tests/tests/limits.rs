@@ -131,8 +131,8 @@ async fn a_deterministic_task_says_the_same_twice_and_an_ordinary_one_has_coarse
     for deterministic in [true, true, false] {
         let (heard, task) = stage.trains(&[("do", "\"look\"")], Terms { deterministic, ..Terms::default() });
         assert_eq!(ends(task).await, Outcome::Completed);
-        let lines = heard.lines.lock().unwrap().iter().filter(|line| !line.starts_with("the task used")).cloned();
-        said.push(lines.collect::<Vec<_>>());
+        let lines = heard.lines.lock().unwrap().clone();
+        said.push(lines.into_iter().filter(|line| !line.starts_with("the task used")).collect::<Vec<_>>());
     }
     assert_eq!(said[0], said[1]);
     assert!(said[0].contains(&"nans 7fc00000 7fc00000 7fc00000".to_owned()), "{:?}", said[0]);
