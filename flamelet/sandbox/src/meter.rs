@@ -60,7 +60,7 @@ impl Meter {
         if calls != last.calls {
             *last = LastCall { calls, wall, cpu };
         }
-        let round_cpu = cpu.saturating_sub(self.round_began(&self.round_cpu));
+        let round_cpu = cpu.saturating_sub(duration(&self.round_cpu));
         check("CPU time", cpu.saturating_sub(last.cpu), self.cpu.call, Span::Call)?;
         check("CPU time", round_cpu, self.cpu.round, Span::Round)?;
         check("CPU time", cpu, self.cpu.task, Span::Task)?;
@@ -75,7 +75,7 @@ impl Meter {
             if let Err(over) = self.check_wall(wall) {
                 return over;
             }
-            let round = self.round_began(&self.round_wall).saturating_add(self.wall.round);
+            let round = duration(&self.round_wall).saturating_add(self.wall.round);
             let left = self.wall.task.min(round).saturating_sub(wall);
             tokio::time::sleep(left.saturating_add(Duration::from_millis(1))).await;
         }
@@ -95,13 +95,13 @@ impl Meter {
     }
 
     fn check_wall(&self, wall: Duration) -> Result<(), OverLimit> {
-        check("wall time", wall.saturating_sub(self.round_began(&self.round_wall)), self.wall.round, Span::Round)?;
+        check("wall time", wall.saturating_sub(duration(&self.round_wall)), self.wall.round, Span::Round)?;
         check("wall time", wall, self.wall.task, Span::Task)
     }
+}
 
-    fn round_began(&self, of: &AtomicU64) -> Duration {
-        Duration::from_nanos(of.load(Ordering::Relaxed))
-    }
+fn duration(nanos: &AtomicU64) -> Duration {
+    Duration::from_nanos(nanos.load(Ordering::Relaxed))
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -177,7 +177,7 @@ mod tests {
         assert!(meter.tick(&mut last, 2).unwrap_err().0.contains("limits.cpu.round"));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_waiting_guest_is_out_of_time_as_well() {
         let long = Times { call: LONG, round: LONG, task: LONG };
         let meter = Meter::new(&limits(long, Times { round: Duration::ZERO, ..long }));

@@ -52,13 +52,13 @@ impl Ready {
         loop {
             match inner.entries.get(key) {
                 Some(Entry::Done(done)) => return done.clone(),
-                Some(Entry::Compiling) => {}
                 None if inner.compiling < MAX_COMPILING => {
                     if let Some(make) = make.take() {
                         self.start(&mut inner, key, make)?;
                     }
                 }
-                None => {}
+                // Under way, or in line.
+                Some(Entry::Compiling) | None => {}
             }
             let left = give_up.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -76,7 +76,7 @@ impl Ready {
     ) -> Result<(), String> {
         let (ready, at) = (Arc::clone(self), key.clone());
         let thread = std::thread::Builder::new().name("compile".into()).spawn(move || {
-            let made = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| {
+            let result = catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| {
                 Err(format!("the compiler failed on the component: {}", crate::run::panic_text(&*panic)))
             });
             let mut inner = ready.lock();
@@ -84,7 +84,7 @@ impl Ready {
             if inner.entries.len() >= MAX_IN_MEMORY {
                 inner.entries.retain(|_, entry| matches!(entry, Entry::Compiling));
             }
-            inner.entries.insert(at, Entry::Done(made));
+            inner.entries.insert(at, Entry::Done(result));
             drop(inner);
             ready.changed.notify_all();
         });
@@ -127,16 +127,16 @@ mod tests {
         let started = ready.get_or_make(&key("c"), Duration::from_millis(20), || Err("ran".into())).unwrap_err();
         assert!(started.contains("within"), "{started}");
         drop(let_go);
-        let done = ready.get_or_make(&key("c"), Duration::from_secs(60), || Err("ran".into())).unwrap_err();
+        let done = ready.get_or_make(&key("c"), Duration::from_mins(1), || Err("ran".into())).unwrap_err();
         assert_eq!(done, "ran");
         // What finished late is there for the next who asks.
-        assert_eq!(ready.get_or_make(&key("a"), Duration::from_secs(60), || Err("again".into())).unwrap_err(), "late");
+        assert_eq!(ready.get_or_make(&key("a"), Duration::from_mins(1), || Err("again".into())).unwrap_err(), "late");
     }
 
     #[test]
     fn a_compiler_that_panics_fails_the_component_alone() {
         let ready = Arc::new(Ready::default());
-        let failed = ready.get_or_make(&key("a"), Duration::from_secs(60), || panic!("no such register"));
+        let failed = ready.get_or_make(&key("a"), Duration::from_mins(1), || panic!("no such register"));
         assert!(failed.unwrap_err().contains("no such register"));
         assert_eq!(ready.lock().compiling, 0);
     }

@@ -145,25 +145,24 @@ fn outcome(ended: Ended, spec: &TaskSpec, log: &GuestLog, refused: Option<String
         }
         Ended::Returned(Err(trap)) => {
             tracing::debug!(task = %spec.task, error = ?trap, "the guest trapped");
-            match over_limit(&trap, &spec.limits) {
-                Some(reason) => reason,
-                None => {
-                    let mut reason = trap_reason(&trap);
-                    // A panic hook speaks before the trap; a refused allocation tells why there was one.
-                    if let Some(said) = log.last_error() {
-                        reason = if log.stays() { kept(&reason, &said) } else { format!("{said} ({reason})") };
-                    }
-                    if let Some(refused) = refused {
-                        reason = format!("{refused} ({reason})");
-                    }
-                    reason
-                }
-            }
+            over_limit(&trap, &spec.limits).unwrap_or_else(|| explain(&trap, log, refused))
         }
         Ended::OutOfTime(over) => over.0,
     };
     log.host(Level::Error, reason.clone());
     Outcome::Failed(reason)
+}
+
+/// Why a guest trapped: a panic hook speaks before the trap, and a refused allocation tells why there was one.
+fn explain(trap: &wasmtime::Error, log: &GuestLog, refused: Option<String>) -> String {
+    let mut reason = trap_reason(trap);
+    if let Some(said) = log.last_error() {
+        reason = if log.stays() { kept(&reason, &said) } else { format!("{said} ({reason})") };
+    }
+    match refused {
+        Some(refused) => format!("{refused} ({reason})"),
+        None => reason,
+    }
 }
 
 /// A reason without the guest's own words, which are told here alone.

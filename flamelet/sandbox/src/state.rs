@@ -246,7 +246,7 @@ impl HostState {
             metrics_out: left.metrics,
             body_out: left.body,
             artifact_bytes: self.published,
-            log_lines_dropped: self.log.dropped(),
+            log_lines_dropped: self.log.lost(),
             metrics_refused: self.metrics_refused,
         }
     }

@@ -25,13 +25,14 @@ struct Lines {
     rate: Rate,
     /// Since the last line that passed.
     dropped: u64,
-    dropped_in_all: u64,
+    /// In all.
+    lost: u64,
     last_error: Option<String>,
 }
 
 impl GuestLog {
     pub(crate) fn new(sink: Arc<dyn TaskSink>, lines_per_second: u32, stays: bool) -> Self {
-        let lines = Lines { rate: Rate::new(lines_per_second), dropped: 0, dropped_in_all: 0, last_error: None };
+        let lines = Lines { rate: Rate::new(lines_per_second), dropped: 0, lost: 0, last_error: None };
         Self { sink, stays, inner: Mutex::new(lines) }
     }
 
@@ -44,7 +45,7 @@ impl GuestLog {
         }
         if !lines.rate.take() {
             lines.dropped += 1;
-            lines.dropped_in_all += 1;
+            lines.lost += 1;
             return;
         }
         let dropped = std::mem::take(&mut lines.dropped);
@@ -75,8 +76,8 @@ impl GuestLog {
     }
 
     /// Lines above the rate.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.lines().dropped_in_all
+    pub(crate) fn lost(&self) -> u64 {
+        self.lines().lost
     }
 
     /// The last line of level error: the SDK's panic hook writes one before the trap.

@@ -22,7 +22,7 @@ impl HostState {
         options: &[(String, OptionValue)],
     ) -> Result<Resource<AggregatorHandle>, HostError> {
         let aggregator = Aggregator::create(rule, options)?;
-        Ok(self.push(AggregatorHandle { aggregator, charge: None })?)
+        self.push(AggregatorHandle { aggregator, charge: None })
     }
 }
 

@@ -80,21 +80,20 @@ impl HostState {
                 allowed.join(", ")
             )));
         }
-        let channel = match self.channels.get(&position) {
-            Some(joined) => joined.clone(),
-            None => {
-                let mut config = spec.config;
-                let queued = &mut config.limits.max_queued_messages;
-                *queued = (*queued).min(self.spec.limits.queued_messages);
-                Channel::join(config, spec.transport).await?
-            }
+        let channel = if let Some(joined) = self.channels.get(&position) {
+            joined.clone()
+        } else {
+            let mut config = spec.config;
+            let queued = &mut config.limits.max_queued_messages;
+            *queued = (*queued).min(self.spec.limits.queued_messages);
+            Channel::join(config, spec.transport).await?
         };
         self.joined.add(&channel);
         if self.spec.stop.is_cancelled() {
             channel.stop();
         }
         self.channels.insert(position, channel.clone());
-        Ok(self.push(ChannelHandle { channel, spec: position })?)
+        self.push(ChannelHandle { channel, spec: position })
     }
 
     /// What the guest sends, with what the host knows of it and after what the policy does to it; and what is to be booked
@@ -326,7 +325,7 @@ impl HostChannel for HostState {
         let (message, cleared) = self.message(&handle, Some(&to), message, &models)?;
         let receipt = self.channel(&handle)?.send(&to, message).await.map_err(|error| self.unsent(error))?;
         self.gate.book(cleared);
-        Ok(self.push(receipt)?)
+        self.push(receipt)
     }
 
     async fn broadcast(
@@ -338,7 +337,7 @@ impl HostChannel for HostState {
         let (message, cleared) = self.message(&handle, None, message, &models)?;
         let receipt = self.channel(&handle)?.broadcast(message).await.map_err(|error| self.unsent(error))?;
         self.gate.book(cleared);
-        Ok(self.push(receipt)?)
+        self.push(receipt)
     }
 
     async fn recv(
