@@ -18,9 +18,14 @@ pub(crate) struct CompiledCache {
 }
 
 impl CompiledCache {
-    /// Opens `folder`, making it if it is not there. Refuses one that others could write to.
+    /// Opens `folder`, making it if it is not there. Refuses one that is a link or somebody else's: what is in it could be
+    /// anybody's code.
     pub(crate) fn open(folder: &Path, engine: &Engine) -> std::io::Result<Self> {
         fs::create_dir_all(folder)?;
+        let about = fs::symlink_metadata(folder)?;
+        if !about.is_dir() || !is_ours(&about) {
+            return Err(std::io::Error::other("it is a link, no folder, or another user's"));
+        }
         make_private(folder)?;
         Ok(Self { folder: folder.to_owned(), engine: fingerprint(engine) })
     }
@@ -28,7 +33,8 @@ impl CompiledCache {
     /// The compiled form of the component with this digest, if it is there and fits the engine.
     pub(crate) fn load(&self, engine: &Engine, sha256: &str) -> Option<Component> {
         let path = self.path(sha256);
-        if !path.is_file() {
+        let about = fs::symlink_metadata(&path).ok()?;
+        if !about.is_file() || !is_ours(&about) {
             return None;
         }
         #[expect(unsafe_code, reason = "the file was written by `store` into a folder that only this user can write")]
@@ -50,8 +56,9 @@ impl CompiledCache {
             let bytes = component.serialize().map_err(std::io::Error::other)?;
             let partial =
                 self.folder.join(format!(".{sha256}.{}.{:?}", std::process::id(), std::thread::current().id()));
-            let mut file = fs::File::create(&partial)?;
-            file.write_all(&bytes)?;
+            // A left-over of a process that had this one's number.
+            let _ = fs::remove_file(&partial);
+            private_file().open(&partial)?.write_all(&bytes)?;
             fs::rename(&partial, self.path(sha256))
         };
         if let Err(error) = write() {
@@ -75,11 +82,63 @@ fn fingerprint(engine: &Engine) -> String {
 #[cfg(unix)]
 fn make_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    // Fails where the folder belongs to somebody else: then it is not ours to trust either.
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(unix)]
+fn is_ours(about: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    about.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// A new file that this user alone can read and write; never one that is there.
+fn private_file() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 #[cfg(not(unix))]
 fn make_private(_folder: &Path) -> std::io::Result<()> {
     Ok(())
+}
+
+#[cfg(not(unix))]
+fn is_ours(_about: &fs::Metadata) -> bool {
+    true
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_link_is_no_cache_folder_and_a_folder_becomes_private() {
+        let home = tempfile::tempdir().unwrap();
+        let (folder, link) = (home.path().join("cache"), home.path().join("link"));
+        let engine = Engine::default();
+        CompiledCache::open(&folder, &engine).unwrap();
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        symlink(&folder, &link).unwrap();
+        let refused = CompiledCache::open(&link, &engine).unwrap_err();
+        assert!(refused.to_string().contains("link"), "{refused}");
+    }
+
+    #[test]
+    fn entries_are_this_users_alone_and_a_link_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let engine = Engine::default();
+        let cache = CompiledCache::open(home.path(), &engine).unwrap();
+        let component = Component::new(&engine, b"\0asm\x0d\0\x01\0").unwrap();
+        cache.store(&component, "a");
+        let mode = fs::metadata(cache.path("a")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(cache.load(&engine, "a").is_some());
+        symlink(cache.path("a"), cache.path("b")).unwrap();
+        assert!(cache.load(&engine, "b").is_none());
+    }
 }

@@ -10,6 +10,7 @@ use crate::error::HostError;
 pub(crate) struct Quota {
     limit: u64,
     used: AtomicU64,
+    peak: AtomicU64,
 }
 
 /// Bytes taken from a quota; given back when the last handle to the storage goes.
@@ -21,7 +22,7 @@ pub(crate) struct Charge {
 
 impl Quota {
     pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
+        Arc::new(Self { limit, used: AtomicU64::new(0), peak: AtomicU64::new(0) })
     }
 
     /// Takes `bytes`, before anything is allocated, or says what the grant lacks.
@@ -30,13 +31,21 @@ impl Quota {
             used.checked_add(bytes).filter(|total| *total <= self.limit)
         });
         match taken {
-            Ok(_) => Ok(Arc::new(Charge { quota: Arc::clone(self), bytes })),
+            Ok(before) => {
+                self.peak.fetch_max(before.saturating_add(bytes), Ordering::Relaxed);
+                Ok(Arc::new(Charge { quota: Arc::clone(self), bytes }))
+            }
             Err(used) => Err(HostError::limit(format!(
                 "tensor bytes: {used} are held, {bytes} more are needed and the grant has {} (resources.tensorBytes in \
-                 the job); drop handles that are no longer needed",
+                 the job, limits.tensor-bytes in policy.toml); drop handles that are no longer needed",
                 self.limit
             ))),
         }
+    }
+
+    /// Most bytes taken at a time.
+    pub(crate) fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]

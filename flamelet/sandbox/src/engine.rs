@@ -1,22 +1,23 @@
 //! The wasmtime engine, its ticker, and how bytes become a component that can run.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
 
+use crate::admission;
 use crate::bindings::WorkerPre;
 use crate::cache::CompiledCache;
 use crate::host;
+use crate::ready::Ready;
 use crate::state::HostState;
 
 /// How often a running guest is asked to yield. A guest notices its end within about two ticks.
 const TICK: Duration = Duration::from_millis(10);
-/// Components kept ready in memory; a flamelet runs few at a time.
-const MAX_IN_MEMORY: usize = 16;
+/// How long a task waits for its component to be compiled.
+const COMPILE_WITHIN: Duration = Duration::from_mins(1);
 
 /// Where a sandbox keeps things.
 #[derive(Debug, Clone, Default)]
@@ -38,10 +39,17 @@ pub enum SandboxError {
 
 /// Compiles and runs components. One for a process; share it by `Arc`.
 pub struct Sandbox {
-    pub(crate) engine: Engine,
+    config: SandboxConfig,
+    /// For ordinary tasks, and for deterministic ones once there is any.
+    plants: [OnceLock<Arc<Plant>>; 2],
+    ready: Arc<Ready>,
+}
+
+/// An engine with all that belongs to its configuration.
+struct Plant {
+    engine: Engine,
     linker: Linker<HostState>,
     cache: Option<CompiledCache>,
-    ready: Mutex<HashMap<String, Prepared>>,
 }
 
 /// A component that passed admission, compiled and linked.
@@ -49,6 +57,7 @@ pub struct Sandbox {
 pub struct Prepared {
     pub(crate) pre: WorkerPre<HostState>,
     sha256: Arc<str>,
+    pub(crate) deterministic: bool,
 }
 
 impl Prepared {
@@ -73,12 +82,59 @@ impl std::fmt::Debug for Sandbox {
 impl Sandbox {
     /// An engine with its ticker thread, which ends when the sandbox does.
     pub fn new(config: &SandboxConfig) -> Result<Self, SandboxError> {
+        let sandbox = Self { config: config.clone(), plants: Default::default(), ready: Arc::default() };
+        sandbox.plant(false)?;
+        Ok(sandbox)
+    }
+
+    /// Admits, compiles (or takes from the cache) and links a component for a task that is not deterministic. Blocks for the
+    /// time of a compilation, about 0.1 s for a small one, 60 s at the most: call it where blocking is allowed.
+    pub fn prepare(&self, component: &[u8], role: &str) -> Result<Prepared, SandboxError> {
+        self.prepare_as(component, role, false)
+    }
+
+    /// As [`Sandbox::prepare`], for a task whose [`TaskSpec::deterministic`](crate::TaskSpec) is the same: deterministic
+    /// code is compiled by an engine of its own, which gives every NaN the same bits.
+    pub fn prepare_as(&self, component: &[u8], role: &str, deterministic: bool) -> Result<Prepared, SandboxError> {
+        let inspection = flame_bundle::inspect(component).map_err(|error| SandboxError::Refused(error.to_string()))?;
+        let mut refusals = inspection.refusals;
+        if !inspection.roles.iter().any(|known| known == role) {
+            refusals.push(format!("it does not serve the role `{role}` (it serves: {})", inspection.roles.join(", ")));
+        }
+        refusals.extend(admission::refusal(component));
+        if !refusals.is_empty() {
+            return Err(SandboxError::Refused(format!("the component is refused: {}", refusals.join("; "))));
+        }
+        let plant = self.plant(deterministic)?;
+        let sha256: Arc<str> = inspection.sha256.into();
+        let key = (Arc::clone(&sha256), deterministic);
+        let component = component.to_vec();
+        let make = move || plant.make(&component, sha256, deterministic);
+        self.ready.get_or_make(&key, COMPILE_WITHIN, make).map_err(SandboxError::Refused)
+    }
+
+    fn plant(&self, deterministic: bool) -> Result<Arc<Plant>, SandboxError> {
+        let [ordinary, exact] = &self.plants;
+        let place = if deterministic { exact } else { ordinary };
+        if let Some(plant) = place.get() {
+            return Ok(Arc::clone(plant));
+        }
+        let plant = Arc::new(Plant::new(&self.config, deterministic)?);
+        // Another may have been quicker; then this one goes, and its ticker with it.
+        Ok(Arc::clone(place.get_or_init(|| plant)))
+    }
+}
+
+impl Plant {
+    fn new(config: &SandboxConfig, deterministic: bool) -> Result<Self, SandboxError> {
         let fault = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
         let mut settings = Config::new();
         settings.wasm_component_model(true);
         settings.epoch_interruption(true);
         // Its results differ between machines, and nobody asked for it.
         settings.wasm_relaxed_simd(false);
+        // The bits of a NaN are the machine's otherwise; it costs some time in loops over floats.
+        settings.cranelift_nan_canonicalization(deterministic);
         let engine = Engine::new(&settings).map_err(fault)?;
         let linker = host::linker(&engine).map_err(fault)?;
         let cache = match &config.cache {
@@ -99,44 +155,23 @@ impl Sandbox {
                 }
             })
             .map_err(|error| SandboxError::Engine(error.to_string()))?;
-        Ok(Self { engine, linker, cache, ready: Mutex::default() })
+        Ok(Self { engine, linker, cache })
     }
 
-    /// Admits, compiles (or takes from the cache) and links a component. Blocks for the time of a compilation, about
-    /// 0.1 s for a small one: call it where blocking is allowed.
-    pub fn prepare(&self, component: &[u8], role: &str) -> Result<Prepared, SandboxError> {
-        let inspection = flame_bundle::inspect(component).map_err(|error| SandboxError::Refused(error.to_string()))?;
-        let mut refusals = inspection.refusals;
-        if !inspection.roles.iter().any(|known| known == role) {
-            refusals.push(format!("it does not serve the role `{role}` (it serves: {})", inspection.roles.join(", ")));
-        }
-        if !refusals.is_empty() {
-            return Err(SandboxError::Refused(format!("the component is refused: {}", refusals.join("; "))));
-        }
-        let sha256: Arc<str> = inspection.sha256.into();
-        // Held while compiling, so that tasks of one component that start together compile it once.
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = ready.get(&*sha256) {
-            return Ok(found.clone());
-        }
+    fn make(&self, component: &[u8], sha256: Arc<str>, deterministic: bool) -> Result<Prepared, String> {
         let compiled = self.compiled(component, &sha256)?;
-        let refused = |error: wasmtime::Error| SandboxError::Refused(format!("the component does not link: {error:#}"));
+        let refused = |error: wasmtime::Error| format!("the component does not link: {error:#}");
         let pre = self.linker.instantiate_pre(&compiled).map_err(refused)?;
-        let prepared = Prepared { pre: WorkerPre::new(pre).map_err(refused)?, sha256: Arc::clone(&sha256) };
-        if ready.len() >= MAX_IN_MEMORY {
-            ready.clear();
-        }
-        ready.insert(sha256.to_string(), prepared.clone());
-        Ok(prepared)
+        Ok(Prepared { pre: WorkerPre::new(pre).map_err(refused)?, sha256, deterministic })
     }
 
-    fn compiled(&self, component: &[u8], sha256: &str) -> Result<Component, SandboxError> {
+    fn compiled(&self, component: &[u8], sha256: &str) -> Result<Component, String> {
         if let Some(found) = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, sha256)) {
             return Ok(found);
         }
         let started = std::time::Instant::now();
         let compiled = Component::new(&self.engine, component)
-            .map_err(|error| SandboxError::Refused(format!("the component does not compile: {error:#}")))?;
+            .map_err(|error| format!("the component does not compile: {error:#}"))?;
         tracing::debug!(sha256, elapsed = ?started.elapsed(), "compiled a component");
         if let Some(cache) = &self.cache {
             cache.store(&compiled, sha256);

@@ -6,6 +6,7 @@ use flame_model::ModelError;
 use wasmtime::component::ResourceTableError;
 
 use crate::bindings::flame::worker::types::Error;
+use crate::limits::OverLimit;
 
 /// What a host function fails with: an error that the guest sees, or a trap that ends it.
 #[derive(Debug)]
@@ -34,6 +35,17 @@ impl HostError {
     }
 }
 
+impl From<HostError> for wasmtime::Error {
+    /// Where a host function has no error to return.
+    fn from(error: HostError) -> Self {
+        match error {
+            HostError::Guest(Error::LimitExceeded(text)) => Self::new(OverLimit(text)),
+            HostError::Guest(error) => Self::new(OverLimit(format!("{error:?}"))),
+            HostError::Trap(trap) => trap,
+        }
+    }
+}
+
 impl From<Error> for HostError {
     fn from(error: Error) -> Self {
         Self::Guest(error)
@@ -48,13 +60,8 @@ impl From<wasmtime::Error> for HostError {
 
 impl From<ResourceTableError> for HostError {
     fn from(error: ResourceTableError) -> Self {
-        match error {
-            ResourceTableError::Full => {
-                Self::limit("handles: the guest holds as many as its grant has; drop those no longer needed")
-            }
-            // A handle that wasmtime passed on and that is not there, or of another type: a fault, not a mistake.
-            other => Self::Trap(other.into()),
-        }
+        // A handle that wasmtime passed on and that is not there, or of another type: a fault, not a mistake.
+        Self::Trap(error.into())
     }
 }
 

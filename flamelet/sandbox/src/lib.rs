@@ -8,23 +8,31 @@
 //! This crate knows nothing of the control plane: what it hears of a job stands in [`TaskSpec`], what it has to say goes
 //! into a [`TaskSink`].
 
+mod admission;
 mod audit;
 mod bindings;
 mod cache;
 mod charge;
+mod clock;
 mod dataset;
 mod egress;
 mod engine;
 mod error;
+mod filter;
+mod gate;
 mod host;
 mod idx;
 mod limits;
+mod meter;
+mod rate;
+mod ready;
 mod run;
 mod sink;
 mod spec;
 mod state;
 mod stdio;
 mod text;
+mod usage;
 
 pub use audit::{Auditor, Departure, Route};
 pub use dataset::{Dataset, DatasetError};
@@ -36,3 +44,4 @@ pub use run::Outcome;
 pub use sink::{Level, SinkError, TaskSink};
 pub use spec::{ChannelSpec, OptimizerSpec, TaskSpec};
 pub use text::printable;
+pub use usage::Usage;

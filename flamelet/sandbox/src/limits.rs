@@ -74,6 +74,11 @@ impl Default for Limits {
     }
 }
 
+/// Ends a guest, with the limit, the need and the knob.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct OverLimit(pub(crate) String);
+
 /// Counts what a store's memories and tables take together: wasmtime's own limits count each memory by itself.
 #[derive(Debug)]
 pub(crate) struct StoreLimiter {
@@ -89,6 +94,11 @@ impl StoreLimiter {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self { memory_limit: limits.memory, memory: 0, table_limit: limits.table_elements, tables: 0, refused: None }
     }
+
+    /// Bytes of all memories, which never shrink.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
+    }
 }
 
 impl ResourceLimiter for StoreLimiter {
@@ -96,7 +106,7 @@ impl ResourceLimiter for StoreLimiter {
         let total = self.memory.saturating_add(desired.saturating_sub(current) as u64);
         if total > self.memory_limit {
             self.refused = Some(format!(
-                "the guest asked for {} MiB of memory and its grant has {} MiB (resources.memory in the job)",
+                "the guest asked for {} MiB of memory and its grant has {} MiB (resources.memory in the job, limits.memory in policy.toml)",
                 total.div_ceil(MIB),
                 self.memory_limit / MIB
             ));
@@ -109,8 +119,10 @@ impl ResourceLimiter for StoreLimiter {
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let total = self.tables.saturating_add(desired.saturating_sub(current));
         if total > self.table_limit {
-            self.refused =
-                Some(format!("the guest asked for {total} table elements and its grant has {}", self.table_limit));
+            self.refused = Some(format!(
+                "the guest asked for {total} table elements and its grant has {} (limits.table-elements in policy.toml)",
+                self.table_limit
+            ));
             return Ok(false);
         }
         self.tables = total;

@@ -1,21 +1,23 @@
 //! Runs one task to its end on a thread of its own.
 
-use std::collections::{HashMap, VecDeque};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use wasmtime::component::ResourceTable;
-use wasmtime::{Store, Trap};
-use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime::component::ResourceTableError;
+use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::bindings::Failure;
 use crate::bindings::flame::worker::types::Error;
-use crate::charge::Quota;
-use crate::limits::StoreLimiter;
-use crate::state::{HostState, Joined};
+use crate::clock;
+use crate::limits::OverLimit;
+use crate::meter::{LastCall, Meter};
+use crate::state::HostState;
 use crate::stdio::{GuestLog, PrintedLines};
-use crate::{Level, Prepared, Sandbox, TaskSpec};
+use crate::{Level, Limits, Prepared, Sandbox, TaskSpec};
 
 /// Time for saying goodbye on the channels after the guest returned.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -35,16 +37,27 @@ impl Sandbox {
     /// Runs a task to its end. Dropping the future ends the guest at its next tick.
     pub async fn run(self: &Arc<Self>, prepared: Prepared, spec: TaskSpec) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        let sandbox = Arc::clone(self);
+        if prepared.deterministic != spec.deterministic {
+            return Outcome::Failed("the component was prepared for another mode than the task's".into());
+        }
         let runtime = tokio::runtime::Handle::current();
         let name = format!("guest-{}", spec.task.as_str().get(..8).unwrap_or_default());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let mut done = done;
-            let outcome = runtime.block_on(async {
-                tokio::select! {
-                    outcome = sandbox.run_guest(prepared, spec) => Some(outcome),
-                    () = done.closed() => None,
-                }
+            let task = spec.task.clone();
+            // Nothing of the task is used after a panic: its store and its channels go with it.
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(async {
+                    tokio::select! {
+                        outcome = run_guest(prepared, spec) => Some(outcome),
+                        () = done.closed() => None,
+                    }
+                })
+            }));
+            let outcome = outcome.unwrap_or_else(|panic| {
+                let reason = format!("the host failed while it ran the guest: {}", panic_text(&*panic));
+                tracing::error!(%task, reason, "a host function panicked");
+                Some(Outcome::Failed(reason))
             });
             if let Some(outcome) = outcome {
                 // The receiver went away a moment ago: there is nobody left to tell.
@@ -52,76 +65,131 @@ impl Sandbox {
             }
         });
         match thread {
-            Ok(_) => outcome.await.unwrap_or_else(|_| Outcome::Failed("the host failed while it ran the guest".into())),
+            Ok(_) => {
+                outcome.await.unwrap_or_else(|_| Outcome::Failed("the guest's thread ended without a word".into()))
+            }
             Err(error) => Outcome::Failed(format!("the host has no thread for the guest: {error}")),
         }
     }
+}
 
-    async fn run_guest(&self, prepared: Prepared, spec: TaskSpec) -> Outcome {
-        let spec = Arc::new(spec);
-        let log = Arc::new(GuestLog::new(Arc::clone(&spec.sink), spec.limits.log_lines_per_second));
-        let mut store = Store::new(&self.engine, host_state(&spec, &log));
-        store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(spec.limits.call_bytes);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-
-        let joined = store.data().joined.clone();
-        let call = async {
-            let worker = prepared.pre.instantiate_async(&mut store).await?;
-            worker.call_run(&mut store).await
-        };
-        let overdue = async {
-            spec.stop.cancelled().await;
-            joined.stop();
-            tokio::time::sleep(spec.limits.stop_grace).await;
-        };
-        let ended = tokio::select! {
-            result = call => Ended::Returned(result),
-            () = overdue => Ended::Stopped,
-            () = tokio::time::sleep(spec.limits.wall.task) => Ended::OutOfTime,
-        };
-
-        let state = store.into_data();
-        let refused = state.limiter.refused.clone();
-        let channels = state.channels.clone();
-        // The guest's handles go before the goodbye, so that nothing of it can be sent any more.
-        drop(state);
-        for channel in channels.values() {
-            let _ = tokio::time::timeout(LEAVE_WITHIN, channel.leave()).await;
-        }
-        outcome(ended, &spec, &log, refused)
+async fn run_guest(prepared: Prepared, spec: TaskSpec) -> Outcome {
+    if let Err(reason) = spec.egress.filters.check() {
+        return Outcome::Failed(reason);
     }
+    let spec = Arc::new(spec);
+    let log = GuestLog::new(Arc::clone(&spec.sink), spec.limits.log_lines_per_second, spec.egress.no_logs);
+    let log = Arc::new(log);
+    let meter = Arc::new(Meter::new(&spec.limits));
+    let state = HostState::new(&spec, &log, wasi(&spec, &log), &meter);
+    let mut store = Store::new(prepared.pre.engine(), state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(spec.limits.call_bytes);
+    store.set_epoch_deadline(1);
+    let (watch, mut last) = (Arc::clone(&meter), LastCall::default());
+    store.epoch_deadline_callback(move |store| {
+        watch.tick(&mut last, store.data().calls).map_err(wasmtime::Error::new)?;
+        Ok(UpdateDeadline::Yield(1))
+    });
+
+    let joined = store.data().joined.clone();
+    let call = async {
+        let worker = prepared.pre.instantiate_async(&mut store).await?;
+        worker.call_run(&mut store).await
+    };
+    let overdue = async {
+        spec.stop.cancelled().await;
+        joined.stop();
+        tokio::time::sleep(spec.limits.stop_grace).await;
+    };
+    let ended = tokio::select! {
+        result = call => Ended::Returned(result),
+        () = overdue => Ended::Stopped,
+        over = meter.out_of_time() => Ended::OutOfTime(over),
+    };
+
+    let state = store.into_data();
+    let refused = state.limiter.refused.clone();
+    let channels = state.channels.clone();
+    let usage = state.usage();
+    // The guest's handles go before the goodbye, so that nothing of it can be sent any more.
+    drop(state);
+    for channel in channels.values() {
+        let _ = tokio::time::timeout(LEAVE_WITHIN, channel.leave()).await;
+    }
+    log.host(Level::Debug, format!("the task used {usage:?}"));
+    spec.sink.usage(&usage);
+    outcome(ended, &spec, &log, refused)
 }
 
 enum Ended {
     Returned(wasmtime::Result<Result<(), Failure>>),
     Stopped,
-    OutOfTime,
+    OutOfTime(OverLimit),
 }
 
 fn outcome(ended: Ended, spec: &TaskSpec, log: &GuestLog, refused: Option<String>) -> Outcome {
-    match ended {
-        Ended::Returned(Ok(Ok(()))) if spec.stop.is_cancelled() => Outcome::Terminated,
-        Ended::Returned(Ok(Ok(()))) => Outcome::Completed,
-        Ended::Returned(Ok(Err(Failure::Host(Error::Stopped)))) | Ended::Stopped => Outcome::Terminated,
-        Ended::Returned(Ok(Err(_))) if spec.stop.is_cancelled() => Outcome::Terminated,
-        Ended::Returned(Ok(Err(failure))) => Outcome::Failed(describe(&failure)),
-        Ended::Returned(Err(trap)) => {
-            let mut reason = trap_reason(&trap);
-            // A panic hook speaks before the trap; a refused allocation tells why there was one.
-            for more in [log.last_error(), refused].into_iter().flatten() {
-                reason = format!("{more} ({reason})");
-            }
-            tracing::debug!(task = %spec.task, error = ?trap, "the guest trapped");
-            log.line(Level::Error, &reason);
-            Outcome::Failed(reason)
+    let reason = match ended {
+        Ended::Returned(Ok(Ok(()))) if spec.stop.is_cancelled() => return Outcome::Terminated,
+        Ended::Returned(Ok(Ok(()))) => return Outcome::Completed,
+        Ended::Returned(Ok(Err(Failure::Host(Error::Stopped)))) | Ended::Stopped => return Outcome::Terminated,
+        Ended::Returned(Ok(Err(_))) if spec.stop.is_cancelled() => return Outcome::Terminated,
+        Ended::Returned(Ok(Err(failure))) => {
+            let text = describe(&failure);
+            return Outcome::Failed(match failure {
+                Failure::Guest(_) if log.stays() => kept("the guest failed", &text),
+                // What the host said to the guest, unless the guest wrote it itself: nobody can tell.
+                Failure::Host(error) if log.stays() => kept(&format!("the worker gave up: {}", case(&error)), &text),
+                _ => text,
+            });
         }
-        Ended::OutOfTime => Outcome::Failed(format!(
-            "the task ran for {} s, which is all the wall time that its grant has (resources.wallTime in the job)",
-            spec.limits.wall.task.as_secs()
-        )),
+        Ended::Returned(Err(trap)) => {
+            tracing::debug!(task = %spec.task, error = ?trap, "the guest trapped");
+            over_limit(&trap, &spec.limits).unwrap_or_else(|| explain(&trap, log, refused))
+        }
+        Ended::OutOfTime(over) => over.0,
+    };
+    log.host(Level::Error, reason.clone());
+    Outcome::Failed(reason)
+}
+
+/// Why a guest trapped: a panic hook speaks before the trap, and a refused allocation tells why there was one.
+fn explain(trap: &wasmtime::Error, log: &GuestLog, refused: Option<String>) -> String {
+    let mut reason = trap_reason(trap);
+    if let Some(said) = log.last_error() {
+        reason = if log.stays() { kept(&reason, &said) } else { format!("{said} ({reason})") };
     }
+    match refused {
+        Some(refused) => format!("{refused} ({reason})"),
+        None => reason,
+    }
+}
+
+/// A reason without the guest's own words, which are told here alone.
+fn kept(reason: &str, said: &str) -> String {
+    tracing::warn!(said, "{reason}; its words stay here");
+    format!("{reason}; its words stay with the participant (egress.no-logs in policy.toml)")
+}
+
+/// The limit that a trap comes from, if it comes from one.
+fn over_limit(error: &wasmtime::Error, limits: &Limits) -> Option<String> {
+    if let Some(over) = error.downcast_ref::<OverLimit>() {
+        return Some(over.0.clone());
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
+        return Some(format!(
+            "handles: the guest holds as many as its grant has, which is {} (limits.handles in policy.toml)",
+            limits.handles
+        ));
+    }
+    // The type of wasmtime's error is its own.
+    error.root_cause().to_string().contains("fuel allocated for hostcalls").then(|| {
+        format!(
+            "call bytes: one host call was to carry more than {} bytes out of the guest, which is what its grant has \
+             (limits.call-bytes in policy.toml)",
+            limits.call_bytes
+        )
+    })
 }
 
 fn trap_reason(error: &wasmtime::Error) -> String {
@@ -131,6 +199,25 @@ fn trap_reason(error: &wasmtime::Error) -> String {
             Some(exit) => format!("the guest called exit({}) instead of returning from `run`", exit.0),
             None => format!("the guest was ended: {}", error.root_cause()),
         },
+    }
+}
+
+/// The case of an error, without its text.
+fn case(error: &Error) -> &'static str {
+    match error {
+        Error::Timeout => "timeout",
+        Error::Stopped => "stopped",
+        Error::Closed => "closed",
+        Error::NotPermitted(_) => "not permitted",
+        Error::NotFound(_) => "not found",
+        Error::ShapeMismatch(_) => "shapes do not match",
+        Error::LimitExceeded(_) => "over a limit",
+        Error::InvalidArgument(_) => "invalid argument",
+        Error::NotFinite(_) => "not finite",
+        Error::NotEnough(_) => "not enough updates",
+        Error::BudgetSpent(_) => "privacy budget spent",
+        Error::Unavailable(_) => "unavailable",
+        Error::Internal(_) => "host fault",
     }
 }
 
@@ -155,25 +242,22 @@ fn describe(failure: &Failure) -> String {
     }
 }
 
-fn host_state(spec: &Arc<TaskSpec>, log: &Arc<GuestLog>) -> HostState {
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(spec.limits.handles);
+fn wasi(spec: &TaskSpec, log: &Arc<GuestLog>) -> WasiCtx {
     // No directory, no environment, no arguments, no sockets: a context is built with none of them.
-    let wasi = WasiCtxBuilder::new()
-        .stdout(PrintedLines::new(Arc::clone(log), Level::Info))
-        .stderr(PrintedLines::new(Arc::clone(log), Level::Warn))
-        .build();
-    HostState {
-        spec: Arc::clone(spec),
-        table,
-        wasi,
-        limiter: StoreLimiter::new(&spec.limits),
-        quota: Quota::new(spec.limits.tensor_bytes),
-        log: Arc::clone(log),
-        channels: HashMap::new(),
-        joined: Joined::default(),
-        bases: VecDeque::new(),
-        next_message: 0,
-        reported_bytes: [0; 4],
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(PrintedLines::new(Arc::clone(log), Level::Info));
+    wasi.stderr(PrintedLines::new(Arc::clone(log), Level::Warn));
+    if spec.deterministic {
+        clock::deterministic(&mut wasi, spec.seed);
+    } else {
+        clock::coarse(&mut wasi);
     }
+    wasi.build()
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    crate::printable(&text.unwrap_or_else(|| "a panic without words".into()))
 }

@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flame_model::Metric;
 
+use crate::Usage;
+
 /// How grave a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the usual five")]
@@ -36,4 +38,9 @@ pub trait TaskSink: Send + Sync + fmt::Debug {
 
     /// A model, as a safetensors file, as a result of the job. Ok once it is stored.
     async fn publish(&self, name: &str, file: Bytes) -> Result<(), SinkError>;
+
+    /// What the task used, once, when it has ended. Must not block.
+    fn usage(&self, usage: &Usage) {
+        let _ = usage;
+    }
 }

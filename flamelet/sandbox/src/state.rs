@@ -5,21 +5,28 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flame_channel::Channel;
+use flame_channel::{Channel, Received};
 use flame_model::{EndId, Model, Tensor};
 use indexmap::IndexMap;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::charge::{Charge, Quota};
 use crate::error::HostError;
+use crate::gate::{Gate, keeps_bases};
 use crate::limits::StoreLimiter;
+use crate::meter::Meter;
+use crate::rate::Rate;
 use crate::stdio::GuestLog;
-use crate::{Dataset, TaskSpec};
+use crate::{Dataset, TaskSpec, Usage};
 
 /// Received messages that a guest may still name as the base of an update.
 const REMEMBERED_BASES: usize = 256;
+/// Messages with models, for each channel, whose models the host holds for filters and norms. A trainer works from the
+/// newest; one more lets an update be finished after its successor came. They share storage with what the guest received
+/// and stay charged to its tensor bytes until newer ones take their place.
+pub(crate) const HELD_BASES: usize = 2;
 
 /// A tensor with the bytes that it holds of the task's quota.
 #[derive(Debug, Clone)]
@@ -64,6 +71,19 @@ pub(crate) struct ReceivedBase {
     pub(crate) sender: EndId,
     pub(crate) message: u64,
     pub(crate) round: u64,
+    /// Position of its channel in the task's list.
+    channel: usize,
+    /// What it brought, as long as it is held.
+    pub(crate) models: Vec<(String, Model)>,
+    /// Pays for them.
+    charge: Option<Arc<Charge>>,
+}
+
+impl ReceivedBase {
+    /// A held model by its name.
+    pub(crate) fn model(&self, name: &str) -> Option<&Model> {
+        self.models.iter().find(|(known, _)| known == name).map(|(_, model)| model)
+    }
 }
 
 /// The joined channels' stop switches: cancelling one wakes whoever waits on the channel, also a guest inside a host call.
@@ -82,7 +102,7 @@ impl Joined {
     }
 }
 
-/// Everything that belongs to one guest.
+/// Everything that belongs to one guest, on its own thread.
 pub(crate) struct HostState {
     pub(crate) spec: Arc<TaskSpec>,
     pub(crate) table: ResourceTable,
@@ -94,18 +114,78 @@ pub(crate) struct HostState {
     pub(crate) joined: Joined,
     pub(crate) bases: VecDeque<ReceivedBase>,
     pub(crate) next_message: u64,
+    pub(crate) gate: Gate,
+    /// Bytes of models published as results.
+    pub(crate) published: u64,
+    pub(crate) meter: Arc<Meter>,
+    /// Host calls so far.
+    pub(crate) calls: u64,
+    /// Live handles to resources of `flame:worker`, now and at the most.
+    handles: usize,
+    peak_handles: usize,
+    pub(crate) metrics_rate: Rate,
+    pub(crate) metrics_refused: u64,
     /// Bytes out of and into the channels when metrics were recorded last, as they travelled and as they were otherwise.
     pub(crate) reported_bytes: [u64; 4],
 }
 
 impl HostState {
-    /// Lets the guest name a received message as a base, under an id that is unique in this task.
-    pub(crate) fn remember(&mut self, sender: EndId, message: u64, round: u64) -> u64 {
+    /// A guest with nothing yet.
+    pub(crate) fn new(spec: &Arc<TaskSpec>, log: &Arc<GuestLog>, wasi: WasiCtx, meter: &Arc<Meter>) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(spec.limits.handles);
+        Self {
+            spec: Arc::clone(spec),
+            table,
+            wasi,
+            limiter: StoreLimiter::new(&spec.limits),
+            quota: Quota::new(spec.limits.tensor_bytes),
+            log: Arc::clone(log),
+            channels: HashMap::new(),
+            joined: Joined::default(),
+            bases: VecDeque::new(),
+            next_message: 0,
+            gate: Gate::default(),
+            published: 0,
+            meter: Arc::clone(meter),
+            calls: 0,
+            handles: 0,
+            peak_handles: 0,
+            metrics_rate: Rate::new(spec.limits.metrics_per_second),
+            metrics_refused: 0,
+            reported_bytes: [0; 4],
+        }
+    }
+
+    /// Lets the guest name a received message as a base, under an id that is unique in this task. One with models begins a
+    /// round, and its models are held where filters need them.
+    pub(crate) fn remember(&mut self, channel: usize, received: &Received, charge: &Arc<Charge>) -> u64 {
         self.next_message += 1;
         if self.bases.len() == REMEMBERED_BASES {
             self.bases.pop_front();
         }
-        self.bases.push_back(ReceivedBase { handle: self.next_message, sender, message, round });
+        let message = &received.message;
+        let is_base = !message.models.is_empty();
+        let held = is_base && keeps_bases(&self.spec);
+        self.bases.push_back(ReceivedBase {
+            handle: self.next_message,
+            sender: received.sender.clone(),
+            message: received.id,
+            round: message.round,
+            channel,
+            models: if held { message.models.clone() } else { Vec::new() },
+            charge: held.then(|| Arc::clone(charge)),
+        });
+        let mine = self.bases.iter_mut().rev().filter(|base| base.channel == channel && !base.models.is_empty());
+        for old in mine.skip(HELD_BASES) {
+            old.models.clear();
+            old.charge = None;
+        }
+        if is_base {
+            self.meter.begin_round();
+            self.gate
+                .begin_round(|handle| self.bases.iter().any(|base| base.handle == handle && !base.models.is_empty()));
+        }
         self.next_message
     }
 
@@ -120,6 +200,55 @@ impl HostState {
         let slots =
             model.into_iter().map(|(name, tensor)| Ok((name, self.own(tensor)?))).collect::<Result<_, HostError>>()?;
         Ok(ModelHandle { slots })
+    }
+}
+
+impl HostState {
+    /// Gives the guest a handle.
+    pub(crate) fn push<T: Send + 'static>(&mut self, entry: T) -> Result<Resource<T>, HostError> {
+        let handle = self.table.push(entry).map_err(|error| match error {
+            ResourceTableError::Full => HostError::limit(format!(
+                "handles: the guest holds as many as its grant has, which is {}; drop those no longer needed \
+                 (limits.handles in policy.toml)",
+                self.spec.limits.handles
+            )),
+            other => other.into(),
+        })?;
+        self.handles += 1;
+        self.peak_handles = self.peak_handles.max(self.handles);
+        Ok(handle)
+    }
+
+    /// Takes a handle back.
+    pub(crate) fn delete<T: Send + 'static>(&mut self, handle: Resource<T>) -> Result<T, ResourceTableError> {
+        let entry = self.table.delete(handle)?;
+        self.handles = self.handles.saturating_sub(1);
+        Ok(entry)
+    }
+
+    /// The guest asks the host for something: every getter of the linker passes here.
+    pub(crate) fn called(&mut self) -> &mut Self {
+        self.calls = self.calls.wrapping_add(1);
+        self
+    }
+
+    /// What the task has used.
+    pub(crate) fn usage(&self) -> Usage {
+        let left = self.gate.total();
+        Usage {
+            memory: self.limiter.memory(),
+            tensor_bytes: self.quota.peak(),
+            handles: self.peak_handles,
+            cpu: self.meter.sample(),
+            wall: self.meter.wall_time(),
+            rounds: self.meter.rounds(),
+            weights_out: left.weights,
+            metrics_out: left.metrics,
+            body_out: left.body,
+            artifact_bytes: self.published,
+            log_lines_dropped: self.log.lost(),
+            metrics_refused: self.metrics_refused,
+        }
     }
 }
 

@@ -1,73 +1,92 @@
 //! The guest's words: `telemetry.log`, and what it prints.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::rate::Rate;
 use crate::{Level, TaskSink, printable};
 
 /// Longest line of printed text before it is cut into several.
 const MAX_LINE: usize = 4_096;
-/// Lines in a burst, as a multiple of the rate.
-const BURST: u32 = 10;
-
 /// Passes lines on to the sink at a bounded rate, and remembers the last error for the reason of a trap.
 #[derive(Debug)]
 pub(crate) struct GuestLog {
     sink: Arc<dyn TaskSink>,
-    rate: f64,
-    inner: Mutex<Bucket>,
+    /// The guest's words stay on this machine, in the flamelet's own log.
+    stays: bool,
+    inner: Mutex<Lines>,
 }
 
 #[derive(Debug)]
-struct Bucket {
-    tokens: f64,
-    filled: Instant,
+struct Lines {
+    rate: Rate,
+    /// Since the last line that passed.
     dropped: u64,
+    /// In all.
+    lost: u64,
     last_error: Option<String>,
 }
 
 impl GuestLog {
-    pub(crate) fn new(sink: Arc<dyn TaskSink>, lines_per_second: u32) -> Self {
-        let bucket = Bucket {
-            tokens: f64::from(lines_per_second.saturating_mul(BURST)),
-            filled: Instant::now(),
-            dropped: 0,
-            last_error: None,
-        };
-        Self { sink, rate: f64::from(lines_per_second), inner: Mutex::new(bucket) }
+    pub(crate) fn new(sink: Arc<dyn TaskSink>, lines_per_second: u32, stays: bool) -> Self {
+        let lines = Lines { rate: Rate::new(lines_per_second), dropped: 0, lost: 0, last_error: None };
+        Self { sink, stays, inner: Mutex::new(lines) }
     }
 
+    /// A line of the guest.
     pub(crate) fn line(&self, level: Level, text: &str) {
         let text = printable(text);
-        let mut bucket = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines();
         if level == Level::Error {
-            bucket.last_error = Some(text.clone());
+            lines.last_error = Some(text.clone());
         }
-        let now = Instant::now();
-        let earned = now.duration_since(bucket.filled).as_secs_f64() * self.rate;
-        bucket.tokens = (bucket.tokens + earned).min(self.rate * f64::from(BURST));
-        bucket.filled = now;
-        if bucket.tokens < 1.0 {
-            bucket.dropped += 1;
+        if !lines.rate.take() {
+            lines.dropped += 1;
+            lines.lost += 1;
             return;
         }
-        bucket.tokens -= 1.0;
-        let dropped = std::mem::take(&mut bucket.dropped);
-        drop(bucket);
+        let dropped = std::mem::take(&mut lines.dropped);
+        drop(lines);
         if dropped > 0 {
-            self.sink
-                .log(Level::Warn, format!("{dropped} log lines were dropped: the guest logs faster than its grant"));
+            self.host(
+                Level::Warn,
+                format!(
+                    "{dropped} log lines were dropped: the guest logs faster than its grant (limits.log-lines in policy.toml)"
+                ),
+            );
         }
+        if self.stays {
+            tracing::info!(?level, text, "the guest's log, which stays here (egress.no-logs)");
+        } else {
+            self.sink.log(level, text);
+        }
+    }
+
+    /// A line of the host about the guest.
+    pub(crate) fn host(&self, level: Level, text: String) {
         self.sink.log(level, text);
+    }
+
+    /// Whether the guest's words stay here.
+    pub(crate) fn stays(&self) -> bool {
+        self.stays
+    }
+
+    /// Lines above the rate.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lines().lost
     }
 
     /// The last line of level error: the SDK's panic hook writes one before the trap.
     pub(crate) fn last_error(&self) -> Option<String> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).last_error.clone()
+        self.lines().last_error.clone()
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -22,7 +22,7 @@ impl HostState {
         options: &[(String, OptionValue)],
     ) -> Result<Resource<AggregatorHandle>, HostError> {
         let aggregator = Aggregator::create(rule, options)?;
-        Ok(self.table.push(AggregatorHandle { aggregator, charge: None })?)
+        self.push(AggregatorHandle { aggregator, charge: None })
     }
 }
 
@@ -95,18 +95,18 @@ impl HostAggregator for HostState {
         let outcome = handle.aggregator.finish()?;
         handle.charge = None;
         let model = self.own_model(outcome.model)?;
-        let model = self.table.push(model)?;
+        let model = self.push(model)?;
         let mut extra = Vec::with_capacity(outcome.extra.len());
         for (name, model) in outcome.extra {
             let model = self.own_model(model)?;
-            extra.push((name, self.table.push(model)?));
+            extra.push((name, self.push(model)?));
         }
         let metrics = guest_metrics(outcome.metrics.clone());
         Ok(aggregation::Outcome { model, extra, accepted: outcome.accepted, samples: outcome.samples, metrics })
     }
 
     fn drop(&mut self, aggregator: Resource<AggregatorHandle>) -> wasmtime::Result<()> {
-        self.table.delete(aggregator)?;
+        self.delete(aggregator)?;
         Ok(())
     }
 }

@@ -2,16 +2,19 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use flame_channel::{Channel, ChannelError, Event, Receipt, Received};
-use flame_model::{BaseRef, EndId, Form, Message, Metric};
+use flame_model::{EndId, Form, Message, Metric};
 use wasmtime::component::Resource;
 
+use crate::Route;
 use crate::bindings::flame::worker::channels::{self, Host, HostChannel, HostReceipt};
 use crate::bindings::flame::worker::types;
 use crate::error::HostError;
+use crate::gate::{self, Cleared, Leaving};
 use crate::state::{ChannelHandle, HostState, ModelHandle};
 
 /// Longest wait that a guest may ask for in one call; it can ask again.
@@ -82,57 +85,107 @@ impl HostState {
     async fn join_at(&mut self, position: usize) -> Result<Resource<ChannelHandle>, HostError> {
         let spec = self.spec.channels.get(position).cloned();
         let spec = spec.ok_or_else(|| HostError::not_found("no such channel"))?;
-        let channel = match self.channels.get(&position) {
-            Some(joined) => joined.clone(),
-            None => Channel::join(spec.config, spec.transport).await?,
+        if let Some(allowed) = &self.spec.egress.channels
+            && !allowed.contains(&spec.config.name)
+        {
+            return Err(HostError::not_permitted(format!(
+                "the channel `{}` may not be joined (egress.channels in policy.toml has: {})",
+                spec.config.name,
+                allowed.join(", ")
+            )));
+        }
+        let channel = if let Some(joined) = self.channels.get(&position) {
+            joined.clone()
+        } else {
+            let mut config = spec.config;
+            let queued = &mut config.limits.max_queued_messages;
+            *queued = (*queued).min(self.spec.limits.queued_messages);
+            Channel::join(config, spec.transport).await?
         };
         self.joined.add(&channel);
         if self.spec.stop.is_cancelled() {
             channel.stop();
         }
         self.channels.insert(position, channel.clone());
-        Ok(self.table.push(ChannelHandle { channel, spec: position })?)
+        self.push(ChannelHandle { channel, spec: position })
     }
 
-    /// What the guest sends, with what the host knows of it.
-    fn message(&self, outgoing: channels::Outgoing, models: &Models) -> Result<Message, HostError> {
+    /// What the guest sends, with what the host knows of it and after what the policy does to it; and what is to be booked
+    /// once it has left.
+    fn message(
+        &mut self,
+        handle: &Resource<ChannelHandle>,
+        to: Option<&[EndId]>,
+        outgoing: channels::Outgoing,
+        models: &Models,
+    ) -> Result<(Message, Cleared), HostError> {
         if outgoing.kind.len() > MAX_KIND {
             return Err(HostError::invalid(format!("a message's kind has at most {MAX_KIND} bytes")));
         }
-        let base = outgoing.base.map(|handle| {
-            let known = self.bases.iter().find(|base| base.handle == handle);
-            known
-                .map(|base| BaseRef { sender: base.sender.clone(), message: base.message, round: base.round })
-                .ok_or_else(|| {
-                    HostError::invalid(format!(
-                        "message {handle} was not received by this task, or too long ago to be a base"
-                    ))
-                })
-        });
-        Ok(Message {
+        let spec = Arc::clone(&self.spec);
+        if let Some(kinds) = &spec.egress.kinds
+            && !kinds.contains(&outgoing.kind)
+        {
+            return Err(HostError::not_permitted(format!(
+                "no message of the kind `{}` may leave (egress.kinds in policy.toml has: {})",
+                crate::printable(&outgoing.kind),
+                kinds.join(", ")
+            )));
+        }
+        let base = outgoing.base.map(|handle| self.base_ref(handle)).transpose()?;
+        let metrics = metrics(outgoing.metrics);
+        let models = models
+            .iter()
+            .map(|(name, model)| Ok((name.clone(), self.table.get(model)?.snapshot())))
+            .collect::<Result<Vec<_>, HostError>>()?;
+        let bytes = gate::message_bytes(&outgoing.kind, &models, &metrics, &outgoing.body);
+        let mut cleared = self.clear(Leaving {
+            form: form(outgoing.form),
+            base: outgoing.base,
+            samples: outgoing.samples,
+            models,
+            body: &outgoing.body,
+            bytes,
+        })?;
+        let channel = self.channel(handle)?;
+        let route = Route::Channel(channel.name(), to);
+        self.record(&cleared, route, &outgoing.kind, outgoing.round, || {
+            gate::digest(&cleared.models, &metrics, &outgoing.body)
+        })?;
+        let message = Message {
             kind: outgoing.kind,
             round: outgoing.round,
             form: form(outgoing.form),
-            base: base.transpose()?,
-            models: models
-                .iter()
-                .map(|(name, model)| Ok((name.clone(), self.table.get(model)?.snapshot())))
-                .collect::<Result<_, HostError>>()?,
-            samples: outgoing.samples,
-            metrics: metrics(outgoing.metrics),
+            base,
+            models: std::mem::take(&mut cleared.models),
+            samples: cleared.samples,
+            metrics,
             body: outgoing.body.into(),
-        })
+        };
+        Ok((message, cleared))
     }
 
-    fn receive(&mut self, received: Received) -> Result<channels::Message, HostError> {
-        let Received { id, sender, message, raw_bytes, .. } = received;
+    /// A message that found no room: the only wait of `send` is for the outbox.
+    fn unsent(&self, error: ChannelError) -> HostError {
+        match error {
+            ChannelError::Timeout => HostError::limit(format!(
+                "queued messages: the outbox is full of messages that their receivers have not taken, and the grant has \
+                 room for {} of them (limits.queued-messages in policy.toml)",
+                self.spec.limits.queued_messages
+            )),
+            other => other.into(),
+        }
+    }
+
+    fn receive(&mut self, on: &Resource<ChannelHandle>, received: Received) -> Result<channels::Message, HostError> {
         // Its tensors are views into one buffer, which lives as long as any of them.
-        let charge = self.quota.charge(raw_bytes)?;
-        let handle = self.remember(sender.clone(), id, message.round);
+        let charge = self.quota.charge(received.raw_bytes)?;
+        let handle = self.remember(self.table.get(on)?.spec, &received, &charge);
+        let Received { sender, message, .. } = received;
         let mut models = Vec::with_capacity(message.models.len());
         for (name, model) in message.models {
             let model = ModelHandle::paid_by(model, &charge);
-            models.push((name, self.table.push(model)?));
+            models.push((name, self.push(model)?));
         }
         Ok(channels::Message {
             id: handle,
@@ -164,7 +217,10 @@ impl Host for HostState {
         let next = flame_channel::next(&joined, wait(within));
         let (position, event) = if within == 0 { at_once(next).await? } else { next.await? };
         let event = match event {
-            Event::Message(received) => channels::Event::Message(self.receive(received)?),
+            Event::Message(received) => {
+                let on = handles.get(position).ok_or_else(|| HostError::invalid("no such channel"))?;
+                channels::Event::Message(self.receive(on, received)?)
+            }
             Event::Joined(end) => channels::Event::Joined(end.to_string()),
             Event::Left(end) => channels::Event::Left(end.to_string()),
         };
@@ -191,7 +247,7 @@ impl HostReceipt for HostState {
     }
 
     async fn drop(&mut self, receipt: Resource<Receipt>) -> wasmtime::Result<()> {
-        self.table.delete(receipt)?;
+        self.delete(receipt)?;
         Ok(())
     }
 }
@@ -281,9 +337,11 @@ impl HostChannel for HostState {
         message: channels::Outgoing,
         models: Models,
     ) -> Result<Resource<Receipt>, HostError> {
-        let message = self.message(message, &models)?;
-        let receipt = self.channel(&handle)?.send(&ends(&to)?, message).await?;
-        Ok(self.table.push(receipt)?)
+        let to = ends(&to)?;
+        let (message, cleared) = self.message(&handle, Some(&to), message, &models)?;
+        let receipt = self.channel(&handle)?.send(&to, message).await.map_err(|error| self.unsent(error))?;
+        self.gate.book(cleared);
+        self.push(receipt)
     }
 
     async fn broadcast(
@@ -292,9 +350,10 @@ impl HostChannel for HostState {
         message: channels::Outgoing,
         models: Models,
     ) -> Result<Resource<Receipt>, HostError> {
-        let message = self.message(message, &models)?;
-        let receipt = self.channel(&handle)?.broadcast(message).await?;
-        Ok(self.table.push(receipt)?)
+        let (message, cleared) = self.message(&handle, None, message, &models)?;
+        let receipt = self.channel(&handle)?.broadcast(message).await.map_err(|error| self.unsent(error))?;
+        self.gate.book(cleared);
+        self.push(receipt)
     }
 
     async fn recv(
@@ -304,7 +363,7 @@ impl HostChannel for HostState {
         within: u64,
     ) -> Result<channels::Message, HostError> {
         let received = self.channel(&handle)?.recv(&end(&source)?, wait(within)).await?;
-        self.receive(received)
+        self.receive(&handle, received)
     }
 
     async fn recv_fifo(
@@ -314,7 +373,7 @@ impl HostChannel for HostState {
         within: u64,
     ) -> Result<channels::Message, HostError> {
         let received = self.channel(&handle)?.recv_fifo(&ends(&sources)?, wait(within)).await?;
-        self.receive(received)
+        self.receive(&handle, received)
     }
 
     async fn peek(&mut self, handle: Resource<ChannelHandle>, source: String) -> Result<Option<String>, HostError> {
@@ -326,7 +385,7 @@ impl HostChannel for HostState {
     }
 
     async fn drop(&mut self, handle: Resource<ChannelHandle>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
+        self.delete(handle)?;
         Ok(())
     }
 }

@@ -27,7 +27,8 @@ impl HostDataset for HostState {
             )));
         };
         let handle = DatasetHandle(Arc::clone(set));
-        Ok(self.table.push(handle)?)
+        self.gate.open(&name, &self.spec);
+        self.push(handle)
     }
 
     fn arrays(&mut self, set: Resource<DatasetHandle>) -> wasmtime::Result<Vec<ArrayInfo>> {
@@ -64,7 +65,7 @@ impl HostDataset for HostState {
         self.quota.charge(count.saturating_mul(row_bytes)).map(drop)?;
         let shape: Vec<u64> = std::iter::once(count).chain(array.shape().iter().skip(1).copied()).collect();
         let rows = self.own(Tensor::from_bytes(&shape, array.dtype(), bytes)?)?;
-        Ok(self.table.push(rows)?)
+        self.push(rows)
     }
 
     fn gather_into(
@@ -104,7 +105,7 @@ impl HostDataset for HostState {
     }
 
     fn drop(&mut self, set: Resource<DatasetHandle>) -> wasmtime::Result<()> {
-        self.table.delete(set)?;
+        self.delete(set)?;
         Ok(())
     }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use flame_model::{Metric, safetensors};
+use flame_model::{Form, Metric, safetensors};
+use sha2::{Digest, Sha256};
 use wasmtime::component::Resource;
 
 use super::channels::metrics;
+use crate::Route;
 use crate::bindings::flame::worker::job::{Checkpoint, Host};
 use crate::bindings::flame::worker::types;
 use crate::error::HostError;
+use crate::gate::{self, Leaving};
 use crate::state::{AggregatorHandle, HostState, ModelHandle};
 
 /// Metrics that one call may record.
@@ -98,14 +101,39 @@ impl Host for HostState {
             ));
         }
         let model = self.table.get(&value)?.snapshot();
-        if !model.all_finite() {
-            return Err(
-                types::Error::NotFinite(format!("model `{name}` has NaN or infinity and is not published")).into()
-            );
+        let (base, counted_as) = match self.base_of_published(&model) {
+            Some((base, of)) => (Some(base), of),
+            None if self.changes_models() => {
+                return Err(HostError::not_permitted(
+                    "a model is published only with the layout of one that this task received, against which it is \
+                     filtered (egress.clip, egress.noise and egress.rounding in policy.toml)",
+                ));
+            }
+            None => (None, name.clone()),
+        };
+        // Of all the data that was granted: the guest has no word in it.
+        let samples = self.spec.datasets.iter().map(|set| set.rows()).sum();
+        let bytes = gate::Bytes { weights: gate::model_bytes(&model), metrics: 0, body: name.len() as u64 };
+        let models = vec![(counted_as, model)];
+        let cleared = self.clear(Leaving { form: Form::Full, base, samples, models, body: &[], bytes })?;
+        let Some((_, model)) = cleared.models.first() else { return Ok(()) };
+        let file = safetensors::to_bytes(model, &BTreeMap::new());
+        let published = self.published.saturating_add(file.len() as u64);
+        if published > self.spec.limits.artifact_bytes {
+            return Err(HostError::limit(format!(
+                "artefacts: {} bytes are published, {} more are to be and the grant has {} (limits.artifact-bytes in \
+                 policy.toml)",
+                self.published,
+                file.len(),
+                self.spec.limits.artifact_bytes
+            )));
         }
-        let file = safetensors::to_bytes(&model, &BTreeMap::new());
+        self.record(&cleared, Route::Result(&name), "", 0, || Sha256::digest(&file).into())?;
         let stored = self.spec.sink.publish(&name, file.into()).await;
-        stored.map_err(|error| types::Error::Unavailable(error.to_string()).into())
+        stored.map_err(|error| HostError::from(types::Error::Unavailable(error.to_string())))?;
+        self.published = published;
+        self.gate.book(cleared);
+        Ok(())
     }
 
     async fn record_metrics(&mut self, round: u64, values: Vec<types::Metric>) -> Result<(), HostError> {
@@ -115,17 +143,31 @@ impl Host for HostState {
                 values.len()
             )));
         }
+        if !self.metrics_rate.take() {
+            self.metrics_refused += 1;
+            return Err(HostError::limit(format!(
+                "metrics: the guest records more often than its grant has, which is {} a second in the long run \
+                 (limits.metrics in policy.toml)",
+                self.spec.limits.metrics_per_second
+            )));
+        }
         let mut values: Vec<Metric> = metrics(values);
         values.retain(|metric| metric.value.is_finite());
         for metric in &mut values {
             metric.name = crate::printable(&metric.name).chars().take(64).collect();
         }
+        let bytes = gate::Bytes { weights: 0, metrics: gate::metrics_bytes(&values) + 8, body: 0 };
+        let cleared =
+            self.clear(Leaving { form: Form::State, base: None, samples: 0, models: Vec::new(), body: &[], bytes })?;
+        self.record(&cleared, Route::Metrics, "", round, || gate::digest(&[], &values, &[]))?;
         for (name, bytes) in self.bytes_since_last_time() {
             values.retain(|metric| metric.name != name);
             #[expect(clippy::cast_precision_loss, reason = "bytes of a round are far below 2^53")]
             values.push(Metric { name: name.into(), value: bytes as f64 });
         }
         let stored = self.spec.sink.metrics(round, values).await;
-        stored.map_err(|error| types::Error::Unavailable(error.to_string()).into())
+        stored.map_err(|error| HostError::from(types::Error::Unavailable(error.to_string())))?;
+        self.gate.book(cleared);
+        Ok(())
     }
 }

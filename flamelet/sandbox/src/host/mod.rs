@@ -32,28 +32,28 @@ impl HasData for HasIo {
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine);
     let l = &mut linker;
-    Worker::add_to_linker::<HostState, HasSelf<HostState>>(l, |state| state)?;
-    io::error::add_to_linker::<HostState, HasIo>(l, |state| &mut state.table)?;
-    io::poll::add_to_linker::<HostState, HasIo>(l, |state| &mut state.table)?;
-    io::streams::add_to_linker::<HostState, HasIo>(l, |state| &mut state.table)?;
-    clocks::wall_clock::add_to_linker::<HostState, WasiClocks>(l, HostState::clocks)?;
-    clocks::monotonic_clock::add_to_linker::<HostState, WasiClocks>(l, HostState::clocks)?;
+    Worker::add_to_linker::<HostState, HasSelf<HostState>>(l, HostState::called)?;
+    io::error::add_to_linker::<HostState, HasIo>(l, |state| &mut state.called().table)?;
+    io::poll::add_to_linker::<HostState, HasIo>(l, |state| &mut state.called().table)?;
+    io::streams::add_to_linker::<HostState, HasIo>(l, |state| &mut state.called().table)?;
+    clocks::wall_clock::add_to_linker::<HostState, WasiClocks>(l, |state| state.called().clocks())?;
+    clocks::monotonic_clock::add_to_linker::<HostState, WasiClocks>(l, |state| state.called().clocks())?;
     // The file system of a guest has no directory in it, so there is nothing to open.
-    filesystem::preopens::add_to_linker::<HostState, WasiFilesystem>(l, HostState::filesystem)?;
-    filesystem::types::add_to_linker::<HostState, WasiFilesystem>(l, HostState::filesystem)?;
-    random::random::add_to_linker::<HostState, WasiRandom>(l, |state| state.wasi.random())?;
-    random::insecure::add_to_linker::<HostState, WasiRandom>(l, |state| state.wasi.random())?;
-    random::insecure_seed::add_to_linker::<HostState, WasiRandom>(l, |state| state.wasi.random())?;
-    cli::exit::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::environment::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::stdin::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::stdout::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::stderr::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::terminal_input::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::terminal_output::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::terminal_stdin::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::terminal_stdout::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
-    cli::terminal_stderr::add_to_linker::<HostState, WasiCli>(l, HostState::cli)?;
+    filesystem::preopens::add_to_linker::<HostState, WasiFilesystem>(l, |state| state.called().filesystem())?;
+    filesystem::types::add_to_linker::<HostState, WasiFilesystem>(l, |state| state.called().filesystem())?;
+    random::random::add_to_linker::<HostState, WasiRandom>(l, |state| state.called().wasi.random())?;
+    random::insecure::add_to_linker::<HostState, WasiRandom>(l, |state| state.called().wasi.random())?;
+    random::insecure_seed::add_to_linker::<HostState, WasiRandom>(l, |state| state.called().wasi.random())?;
+    cli::exit::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::environment::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::stdin::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::stdout::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::stderr::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::terminal_input::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::terminal_output::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::terminal_stdin::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::terminal_stdout::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
+    cli::terminal_stderr::add_to_linker::<HostState, WasiCli>(l, |state| state.called().cli())?;
     Ok(linker)
 }
 

@@ -18,7 +18,10 @@ impl Host for HostState {
     }
 
     fn progress(&mut self, round: u64, rounds: u64) -> wasmtime::Result<()> {
-        self.spec.sink.progress(round, rounds);
+        // Two numbers of the guest's choice are words, too.
+        if !self.log.stays() {
+            self.spec.sink.progress(round, rounds);
+        }
         Ok(())
     }
 }

@@ -42,7 +42,7 @@ impl HostState {
 
     fn push_tensor(&mut self, tensor: Tensor) -> Result<Resource<TensorHandle>, HostError> {
         let handle = self.own(tensor)?;
-        Ok(self.table.push(handle)?)
+        self.push(handle)
     }
 }
 
@@ -95,18 +95,18 @@ impl HostTensor for HostState {
 
     fn duplicate(&mut self, tensor: Resource<TensorHandle>) -> Result<Resource<TensorHandle>, HostError> {
         let copy = self.table.get(&tensor)?.fork();
-        Ok(self.table.push(copy)?)
+        self.push(copy)
     }
 
     fn drop(&mut self, tensor: Resource<TensorHandle>) -> wasmtime::Result<()> {
-        self.table.delete(tensor)?;
+        self.delete(tensor)?;
         Ok(())
     }
 }
 
 impl HostModel for HostState {
     fn new(&mut self) -> wasmtime::Result<Resource<ModelHandle>> {
-        Ok(self.table.push(ModelHandle::default())?)
+        Ok(self.push(ModelHandle::default())?)
     }
 
     fn names(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<Vec<String>> {
@@ -119,7 +119,7 @@ impl HostModel for HostState {
             let known = slots.keys().take(20).cloned().collect::<Vec<_>>().join(", ");
             return Err(HostError::not_found(format!("the model has no tensor `{name}` (it has: {known})")));
         };
-        Ok(self.table.push(slot)?)
+        self.push(slot)
     }
 
     fn set(
@@ -151,7 +151,7 @@ impl HostModel for HostState {
 
     fn duplicate(&mut self, model: Resource<ModelHandle>) -> Result<Resource<ModelHandle>, HostError> {
         let copy = self.table.get(&model)?.fork();
-        Ok(self.table.push(copy)?)
+        self.push(copy)
     }
 
     fn axpy(
@@ -179,7 +179,7 @@ impl HostModel for HostState {
         let (model, base) = (self.table.get(&model)?.snapshot(), self.table.get(&base)?.snapshot());
         self.quota.charge(model.byte_size()).map(drop)?;
         let difference = self.own_model(model.difference(&base)?)?;
-        Ok(self.table.push(difference)?)
+        self.push(difference)
     }
 
     fn slice(
@@ -191,7 +191,7 @@ impl HostModel for HostState {
         let model = self.table.get(&model)?.snapshot();
         self.quota.charge(count.saturating_mul(8)).map(drop)?;
         let slice = self.own_model(model.slice(offset, count)?)?;
-        Ok(self.table.push(slice)?)
+        self.push(slice)
     }
 
     fn axpby_slice(
@@ -215,7 +215,7 @@ impl HostModel for HostState {
     }
 
     fn drop(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<()> {
-        self.table.delete(model)?;
+        self.delete(model)?;
         Ok(())
     }
 }
