@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flame_api::AgentId;
 use flame_control::{DeployError, Deployer, Launch};
-use flame_sandbox::{Dataset, Limits, Sandbox};
-use flamelet::{AgentConfig, InprocHub, Listen, TlsSettings};
+use flame_sandbox::{Dataset, Sandbox};
+use flamelet::{AgentConfig, InprocHub, Listen, Policy, TlsSettings};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -61,8 +61,8 @@ impl Deployer for InProcessDeployer {
             apiserver: launch.apiserver,
             notifier: launch.notifier,
             datasets: self.datasets.clone(),
-            limits: Limits::default(),
-            signers: Vec::new(),
+            policy: Policy::default(),
+            audit: None,
             broker_tls: TlsSettings::default(),
             p2p_listen: Some(Listen {
                 address: launch.p2p_listen.to_string(),

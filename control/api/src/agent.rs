@@ -39,6 +39,9 @@ pub struct TaskGrant {
     pub evaluation_data: Option<String>,
     /// What the job asks for this role.
     pub resources: TaskResources,
+    /// Same component, data and messages must give the same bytes.
+    #[serde(default)]
+    pub deterministic: bool,
 }
 
 /// One channel of a task.
@@ -152,8 +155,14 @@ pub struct TaskResources {
     pub memory: Option<u64>,
     /// Bytes of tensors on the host.
     pub tensor_bytes: Option<u64>,
+    /// Seconds of CPU time for the whole task.
+    #[serde(default)]
+    pub cpu: Option<u64>,
     /// Seconds of wall time for the whole task.
     pub wall_time: Option<u64>,
+    /// Bytes of models that may leave in one round.
+    #[serde(default)]
+    pub egress: Option<u64>,
 }
 
 /// Body of `POST /v1/agent/report`: logs, metrics and progress since the last report.

@@ -228,6 +228,11 @@ impl Client {
         self.json(self.request(Method::POST, "/v1/agent/grant")).await
     }
 
+    /// Agent: what [`Client::grant`] would give, as it stands now; changes nothing, and carries no keys.
+    pub async fn offer(&self) -> Result<TaskGrant, ClientError> {
+        self.get("/v1/agent/grant").await
+    }
+
     /// Agent: the component of its task. The caller checks the digest.
     pub async fn task_code(&self) -> Result<Bytes, ClientError> {
         self.bytes(self.request(Method::GET, "/v1/agent/code")).await

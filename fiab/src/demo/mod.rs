@@ -14,8 +14,8 @@ use std::time::Instant;
 use anyhow::Context;
 use flame_api::{AgentId, Client, JobId, JobState, Secret, TaskKind};
 use flame_control::{BrokerChoice, Server, ServerConfig};
-use flame_sandbox::{Dataset, Limits, Sandbox, SandboxConfig};
-use flamelet::{AgentConfig, TlsSettings};
+use flame_sandbox::{Dataset, Sandbox, SandboxConfig};
+use flamelet::{AgentConfig, Policy, TlsSettings};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -136,8 +136,8 @@ impl Participants {
                 apiserver: client.base().to_owned(),
                 notifier: server.notifier_addr().to_string(),
                 datasets: vec![Arc::new(shard)],
-                limits: Limits::default(),
-                signers: Vec::new(),
+                policy: Policy::default(),
+                audit: None,
                 broker_tls: TlsSettings::default(),
                 p2p_listen: AgentConfig::default_p2p_listen(&server.notifier_addr().to_string()),
                 inproc: None,

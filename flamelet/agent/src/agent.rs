@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use flame_api::notifier::{EventType, State};
 use flame_api::{Client, ClientError, TaskGrant};
-use flame_sandbox::{Outcome, Sandbox, TaskSink};
+use flame_sandbox::{Auditor, Outcome, Sandbox, TaskSink};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::AgentConfig;
+use crate::audit::{Event, TaskAudit, short};
 use crate::code;
 use crate::grant::task_spec;
 use crate::peers::Peers;
+use crate::policy::{Effective, effective};
 use crate::report::{AgentClient, Reporter};
 use crate::session::{Identity, Notice, Report, Session, SessionError};
 use crate::transports::Transports;
@@ -207,24 +209,27 @@ async fn run_task(
         Err(error) => return Ended::failed(format!("the task could not be fetched: {error}")),
     };
     let attempt = grant.attempt;
-    let reporter = Arc::new(Reporter::new(client.clone(), attempt));
+    let audit = config.audit.clone().map(|log| Arc::new(TaskAudit { log, task: config.id.to_string(), attempt }));
+    let reporter = Arc::new(Reporter::new(client.clone(), attempt, audit.clone()));
     let delivered = CancellationToken::new();
     let delivery = tokio::spawn({
         let (reporter, delivered) = (Arc::clone(&reporter), delivered.clone());
         async move { reporter.deliver(delivered).await }
     });
     let mut statuses = 0;
-    let outcome = match prepare(&config, (&sandbox, &client, &peers), grant, &reporter, &stop).await {
+    let outcome = match prepare(&config, (&sandbox, &client, &peers), grant, &reporter, audit.as_ref(), &stop).await {
         Ok((prepared, spec, transports)) => {
             let running = Report { attempt, state: State::Running, reason: String::new() };
             statuses = u64::from(reports.send(running).await.is_ok());
             let outcome = run_guest(&sandbox, prepared, spec, &transports, &reporter).await;
             transports.shutdown().await;
+            note(audit.as_deref(), ended(&outcome));
             outcome
         }
         Err(_) if stop.is_cancelled() => Outcome::Terminated,
         Err(reason) => {
             reporter.log(flame_sandbox::Level::Error, reason.clone());
+            note(audit.as_deref(), Event::Refused { reason: short(&reason) });
             Outcome::Failed(reason)
         }
     };
@@ -259,6 +264,13 @@ async fn run_guest(
     }
 }
 
+/// Records what has happened already; a log that fails now changes nothing any more.
+fn note(audit: Option<&TaskAudit>, event: Event) {
+    if let Some(Err(error)) = audit.map(|audit| audit.note(event)) {
+        tracing::error!(%error, "the end of the task is not in the audit log");
+    }
+}
+
 type Ready = (flame_sandbox::Prepared, flame_sandbox::TaskSpec, Transports);
 
 /// Fetches and checks the code, connects what carries the channels and puts the task together.
@@ -267,16 +279,18 @@ async fn prepare(
     (sandbox, client, peers): (&Arc<Sandbox>, &AgentClient, &Arc<Peers>),
     grant: TaskGrant,
     reporter: &Arc<Reporter>,
+    audit: Option<&Arc<TaskAudit>>,
     stop: &CancellationToken,
 ) -> Result<Ready, String> {
+    let terms = effective(&config.policy, &config.datasets, &grant).map_err(|error| error.to_string())?;
     let code = client.retry(|client| async move { client.task_code().await });
     let code = code.await.map_err(|error| format!("the task's code could not be fetched: {error}"))?;
     let (preparing, role) = (Arc::clone(sandbox), grant.role.clone());
-    let (granted, signers) = (grant.code.clone(), config.signers.clone());
+    let (granted, signers, deterministic) = (grant.code.clone(), config.policy.signers.clone(), grant.deterministic);
     let prepared = tokio::task::spawn_blocking(move || {
         // Before anything is compiled.
         code::check(&code, &granted, &signers).map_err(|error| error.to_string())?;
-        preparing.prepare(&code, &role).map_err(|error| error.to_string())
+        preparing.prepare_as(&code, &role, deterministic).map_err(|error| error.to_string())
     });
     let prepared = prepared.await.map_err(|error| error.to_string())??;
 
@@ -287,8 +301,37 @@ async fn prepare(
         connected = Transports::connect(&grant, config, peers) => connected?,
         () = stop.cancelled() => return Err("the job was stopped".into()),
     };
+    let auditor = match audit {
+        None => None,
+        Some(audit) => {
+            // What cannot be recorded is not run.
+            audit.note(started(&grant, &terms)).map_err(|error| error.to_string())?;
+            Some(Arc::clone(audit) as Arc<dyn Auditor>)
+        }
+    };
     let sink: Arc<dyn TaskSink> = reporter.clone();
     // Of its own: whoever ends the guest does not end the task's supervision.
-    let spec = task_spec(grant, config, &transports, sink, stop.child_token()).map_err(|error| error.to_string())?;
-    Ok((prepared, spec, transports))
+    let spec = task_spec(grant, terms, &transports, sink, auditor, stop.child_token());
+    Ok((prepared, spec.map_err(|error| error.to_string())?, transports))
+}
+
+/// What the audit log tells of a task that begins.
+fn started(grant: &TaskGrant, terms: &Effective) -> Event {
+    Event::Started {
+        job: grant.job.to_string(),
+        role: short(&grant.role),
+        code: short(&grant.code.sha256),
+        signers: grant.code.signatures.iter().map(|signature| short(&signature.signer)).collect(),
+        grant: terms.to_json(),
+    }
+}
+
+/// What it tells of the end.
+fn ended(outcome: &Outcome) -> Event {
+    let (outcome, reason) = match outcome {
+        Outcome::Completed => ("completed", String::new()),
+        Outcome::Failed(reason) => ("failed", short(reason)),
+        Outcome::Terminated => ("terminated", String::new()),
+    };
+    Event::Ended { outcome: outcome.to_owned(), reason }
 }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use clap::Parser;
 use flame_api::{AgentId, Secret};
-use flame_bundle::PublicKey;
 use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::TlsSettings;
 use flame_channel::p2p::Listen;
-use flame_sandbox::{Dataset, Limits};
+use flame_sandbox::Dataset;
 
+use crate::audit::AuditLog;
 use crate::broker::BrokerArgs;
 use crate::peers::host;
+use crate::policy::Policy;
 
 /// Names the task to serve; shown by `flamectl get tasks JOB`.
 const ENV_AGENT_ID: &str = "FLAME_AGENT_ID";
@@ -30,19 +31,8 @@ const ENV_P2P_ADVERTISE: &str = "FLAME_P2P_ADVERTISE";
 /// Longest key that is read, in bytes.
 const MAX_KEY: usize = 1_024;
 
-/// Serves one task of a Flame job: runs its code in a sandbox beside your data.
-///
-/// The task is named by FLAME_AGENT_ID, which `flamectl get tasks JOB` shows. FLAME_AGENT_KEY is any text that you
-/// choose; use the same one to rejoin the task after a crash or on another machine.
+/// What it takes to serve a task.
 #[derive(Debug, Parser)]
-#[command(
-    version,
-    after_help = "Examples:
-  FLAME_AGENT_ID=18d2671fbf597f2200fd4a01f4dfc7878fce5ca9 FLAME_AGENT_KEY=my-own-key \\
-    flamelet -a http://127.0.0.1:10100 -n 127.0.0.1:10101 --data mnist=examples/mnist-wasm/data/train
-
-Exit status: 0 the task completed, 1 it failed, 2 it was terminated, 64 wrong usage."
-)]
 pub struct Args {
     /// Address of the apiserver.
     #[arg(short = 'a', long, value_name = "URL", env = "FLAME_APISERVER", default_value = "http://127.0.0.1:10100")]
@@ -53,6 +43,12 @@ pub struct Args {
     /// Grants the data set at PATH (an IDX file or a folder of them, .gz too) to the task under NAME. Repeatable.
     #[arg(long, value_name = "NAME=PATH")]
     pub data: Vec<DataArg>,
+    /// What a task may use and what may leave: a TOML file, see docs/policy.md.
+    #[arg(long, value_name = "FILE", env = "FLAME_POLICY")]
+    pub policy: Option<PathBuf>,
+    /// File to which what runs and what leaves is appended [default: $FLAME_HOME/audit.log, or ~/.flame/audit.log].
+    #[arg(long, value_name = "FILE", env = "FLAME_AUDIT_LOG")]
+    pub audit_log: Option<PathBuf>,
     /// Who vouches for the broker, and who this agent is there.
     #[command(flatten)]
     pub broker: BrokerArgs,
@@ -125,10 +121,10 @@ pub struct AgentConfig {
     pub notifier: String,
     /// Data sets granted to the task.
     pub datasets: Vec<Arc<Dataset>>,
-    /// What the task may use at the most; a job may ask for less.
-    pub limits: Limits,
-    /// Of whom one must have signed the code; empty: nobody has to.
-    pub signers: Vec<PublicKey>,
+    /// What the participant grants; a job may ask for less.
+    pub policy: Policy,
+    /// Keeps a record of what runs and what leaves.
+    pub audit: Option<Arc<AuditLog>>,
     /// Whom to trust as a broker over TLS, and as whom to appear there; stands over the grant.
     pub broker_tls: TlsSettings,
     /// Where to listen for peers; without it the agent dials them.
@@ -171,12 +167,21 @@ impl Args {
             apiserver: self.apiserver.clone(),
             notifier: self.notifier.clone(),
             datasets: AgentConfig::load_data(&self.data)?,
-            limits: Limits::default(),
-            signers: Vec::new(),
+            policy: self.policy()?,
+            audit: Some(Arc::new(AuditLog::open(&self.audit_log())?)),
             broker_tls: self.broker.load()?,
             p2p_listen: self.listen()?,
             inproc: None,
         })
+    }
+
+    fn policy(&self) -> anyhow::Result<Policy> {
+        Ok(self.policy.as_deref().map(Policy::load).transpose()?.unwrap_or_default())
+    }
+
+    /// The audit log: as given, or `audit.log` in Flame's folder.
+    pub fn audit_log(&self) -> PathBuf {
+        self.audit_log.clone().unwrap_or_else(default_audit_log)
     }
 
     fn listen(&self) -> anyhow::Result<Option<Listen>> {
@@ -203,6 +208,12 @@ impl Args {
         let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
         cache.join("flamelet")
     }
+}
+
+/// `audit.log` in `$FLAME_HOME`, or in `~/.flame`.
+pub(crate) fn default_audit_log() -> PathBuf {
+    let home = std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from);
+    std::env::var_os("FLAME_HOME").map_or_else(|| home.join(".flame"), PathBuf::from).join("audit.log")
 }
 
 fn agent_id() -> anyhow::Result<AgentId> {

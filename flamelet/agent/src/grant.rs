@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flame_api::{BrokerAccess, ChannelGrant, MessageForm, OptimizerChoice, TaskGrant, TaskResources};
+use flame_api::{BrokerAccess, ChannelGrant, MessageForm, OptimizerChoice, TaskGrant};
 use flame_channel::mqtt::{MqttSettings, TlsSettings};
 use flame_channel::{ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer};
 use flame_model::wire::TensorEncoding;
 use flame_model::{EndId, Form};
 use flame_sandbox::OptionValue;
-use flame_sandbox::{ChannelSpec, Egress, Limits, OptimizerSpec, TaskSink, TaskSpec};
+use flame_sandbox::{Auditor, ChannelSpec, OptimizerSpec, TaskSink, TaskSpec};
 use tokio_util::sync::CancellationToken;
 
-use crate::AgentConfig;
+use crate::policy::Effective;
 use crate::transports::Transports;
 
 /// A grant that this agent cannot run.
@@ -23,12 +23,12 @@ pub(crate) struct GrantError(String);
 /// The task as the sandbox runs it.
 pub(crate) fn task_spec(
     grant: TaskGrant,
-    config: &AgentConfig,
+    terms: Effective,
     transports: &Transports,
     sink: Arc<dyn TaskSink>,
+    audit: Option<Arc<dyn Auditor>>,
     stop: CancellationToken,
 ) -> Result<TaskSpec, GrantError> {
-    let limits = effective_limits(&config.limits, &grant.resources)?;
     let channels = grant
         .channels
         .iter()
@@ -41,13 +41,13 @@ pub(crate) fn task_spec(
         seed: grant.seed,
         hyperparameters: grant.hyperparameters.iter().map(|(key, value)| (key.clone(), value.to_string())).collect(),
         channels,
-        datasets: config.datasets.clone(),
+        datasets: terms.datasets,
         evaluation_data: grant.evaluation_data,
         optimizer: grant.optimizer.map(optimizer).transpose()?.unwrap_or_default(),
-        limits,
-        egress: Egress::default(),
-        auditor: None,
-        deterministic: false,
+        limits: terms.limits,
+        egress: terms.egress,
+        auditor: audit,
+        deterministic: grant.deterministic,
         sink,
         stop,
     })
@@ -145,29 +145,6 @@ fn optimizer(choice: OptimizerChoice) -> Result<OptimizerSpec, GrantError> {
     Ok(OptimizerSpec { rule: choice.sort, options: choice.kwargs.into_iter().map(option).collect::<Result<_, _>>()? })
 }
 
-/// What both sides agree to: the job's request where this agent grants as much, its own default otherwise.
-fn effective_limits(granted: &Limits, asked: &TaskResources) -> Result<Limits, GrantError> {
-    let mut limits = granted.clone();
-    let mut unmet = Vec::new();
-    let mut within = |what: &str, asked: Option<u64>, granted: u64| match asked {
-        Some(asked) if asked > granted => {
-            unmet.push(format!("{what}: the job asks for {asked}, this flamelet grants {granted}"));
-            granted
-        }
-        Some(asked) => asked,
-        None => granted,
-    };
-    limits.memory = within("memory (bytes)", asked.memory, granted.memory);
-    limits.tensor_bytes = within("tensorBytes", asked.tensor_bytes, granted.tensor_bytes);
-    let wall_time = within("wallTime (seconds)", asked.wall_time, granted.wall.task.as_secs());
-    limits.wall.task = Duration::from_secs(wall_time);
-    if unmet.is_empty() {
-        Ok(limits)
-    } else {
-        Err(GrantError(format!("the job asks for more than this flamelet grants: {}", unmet.join("; "))))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,15 +179,5 @@ mod tests {
         let expected = ChannelEncoding { tensors: TensorEncoding::Int8, forms: vec![Form::Delta], zstd: Some(5) };
         assert_eq!(encoding(&granted), expected);
         assert!(encoding(&flame_api::ChannelEncoding::default()).is_plain());
-    }
-
-    #[test]
-    fn a_job_gets_what_it_asks_for_or_hears_the_difference() {
-        let granted = Limits::default();
-        let asked = TaskResources { memory: Some(1 << 20), ..TaskResources::default() };
-        assert_eq!(effective_limits(&granted, &asked).unwrap().memory, 1 << 20);
-        let asked = TaskResources { memory: Some(1 << 40), wall_time: Some(u64::MAX), tensor_bytes: None };
-        let error = effective_limits(&granted, &asked).unwrap_err().to_string();
-        assert!(error.contains("memory") && error.contains("wallTime") && !error.contains("tensorBytes"), "{error}");
     }
 }

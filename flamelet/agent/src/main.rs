@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use flame_sandbox::{Sandbox, SandboxConfig};
-use flamelet::{Args, Outcome};
+use flamelet::{Args, Cli, Command, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -16,34 +16,54 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
             // 1 and 2 tell how a task ended.
             return ExitCode::from(if error.use_stderr() { 64 } else { 0 });
         }
     };
-    match serve(&args).await {
-        Ok(Outcome::Completed) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed(reason)) => {
+    let done = match cli.command {
+        None => serve(&cli.serve).await.map(told),
+        Some(Command::Check { serve, json }) => check(&serve, json).await,
+        Some(Command::Audit(command)) => command.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Some(Command::Policy(command)) => command.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(1)
+    })
+}
+
+/// Says how the task ended.
+fn told(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Completed => ExitCode::SUCCESS,
+        Outcome::Failed(reason) => {
             eprintln!("error: the task failed: {reason}");
             ExitCode::from(1)
         }
-        Ok(Outcome::Terminated) => {
+        Outcome::Terminated => {
             eprintln!("the task was terminated");
             ExitCode::from(2)
-        }
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(1)
         }
     }
 }
 
+async fn check(args: &Args, json: bool) -> anyhow::Result<ExitCode> {
+    log_to_stderr(&args.log)?;
+    let runs = flamelet::check(&args.config()?, json, &mut std::io::stdout()).await?;
+    Ok(ExitCode::from(u8::from(!runs)))
+}
+
+fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
 async fn serve(args: &Args) -> anyhow::Result<Outcome> {
-    let filter = EnvFilter::try_new(&args.log)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    log_to_stderr(&args.log)?;
     let config = args.config()?;
     let sandbox = Arc::new(Sandbox::new(&SandboxConfig { cache: Some(args.cache_folder()) })?);
     let shutdown = CancellationToken::new();

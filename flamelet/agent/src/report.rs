@@ -4,18 +4,20 @@
 //! same serial, so that it is stored once. Metrics are never dropped; of logs the oldest are, with a count.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use flame_api::{AgentReport, Client, ClientError, Code, LogLevel, LogLine, MetricRow, Progress, Secret, Timestamp};
 use flame_model::Metric;
-use flame_sandbox::{Level, SinkError, TaskSink};
+use flame_sandbox::{Level, SinkError, TaskSink, Usage};
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::audit::{TaskAudit, used};
 
 /// Lines that wait at the most.
 const MAX_LINES: usize = 10_000;
@@ -79,6 +81,7 @@ impl AgentClient {
 pub(crate) struct Reporter {
     client: AgentClient,
     attempt: u32,
+    audit: Option<Arc<TaskAudit>>,
     buffer: Mutex<Buffer>,
     changed: Notify,
     drained: Notify,
@@ -100,8 +103,8 @@ impl Buffer {
 }
 
 impl Reporter {
-    pub(crate) fn new(client: AgentClient, attempt: u32) -> Self {
-        Self { client, attempt, buffer: Mutex::default(), changed: Notify::new(), drained: Notify::new() }
+    pub(crate) fn new(client: AgentClient, attempt: u32, audit: Option<Arc<TaskAudit>>) -> Self {
+        Self { client, attempt, audit, buffer: Mutex::default(), changed: Notify::new(), drained: Notify::new() }
     }
 
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
@@ -197,6 +200,12 @@ impl TaskSink for Reporter {
     fn progress(&self, round: u64, rounds: u64) {
         self.buffer().progress = Some(Progress { round, rounds });
         self.changed.notify_one();
+    }
+
+    fn usage(&self, usage: &Usage) {
+        if let Some(Err(error)) = self.audit.as_ref().map(|audit| audit.note(used(usage))) {
+            tracing::error!(%error, "what the task used is not in the audit log");
+        }
     }
 
     async fn metrics(&self, round: u64, values: Vec<Metric>) -> Result<(), SinkError> {

@@ -144,7 +144,6 @@ fn secrets(grant: &TaskGrant, me: &EndId) -> Result<BTreeMap<EndId, LinkSecret>,
 mod tests {
     use flame_api::{BrokerAccess, CodeRef, RosterEntry, Secret, SecretKey, TaskKind, TaskResources};
     use flame_channel::p2p::Listen;
-    use flame_sandbox::Limits;
 
     use super::*;
 
@@ -188,6 +187,7 @@ mod tests {
             optimizer: None,
             evaluation_data: None,
             resources: TaskResources::default(),
+            deterministic: false,
         }
     }
 
@@ -198,8 +198,8 @@ mod tests {
             apiserver: "http://127.0.0.1:1".into(),
             notifier: "127.0.0.1:2".into(),
             datasets: Vec::new(),
-            limits: Limits::default(),
-            signers: Vec::new(),
+            policy: crate::Policy::default(),
+            audit: None,
             broker_tls: flame_channel::mqtt::TlsSettings::default(),
             p2p_listen: listen.then(|| Listen { address: "127.0.0.1:0".into(), advertise: None }),
             inproc: None,

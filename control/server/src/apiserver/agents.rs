@@ -19,6 +19,11 @@ pub(crate) async fn grant(State(api): State<Api>, Extension(Caller(agent)): Exte
     Ok(Reply::ok(api.controller.run(move |controller| controller.grant(&agent)).await?))
 }
 
+/// What `grant` would give; nothing is changed, and no key is told.
+pub(crate) async fn offer(State(api): State<Api>, Extension(Caller(agent)): Extension<Caller>) -> Answer<TaskGrant> {
+    Ok(Reply::ok(api.controller.run(move |controller| controller.offer(&agent)).await?))
+}
+
 pub(crate) async fn code(
     State(api): State<Api>,
     Extension(Caller(agent)): Extension<Caller>,

@@ -60,7 +60,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/jobs/{job}/models/{name}", get(jobs::model))
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), auth::admin));
     let agent = Router::new()
-        .route("/v1/agent/grant", post(agents::grant))
+        .route("/v1/agent/grant", post(agents::grant).get(agents::offer))
         .route("/v1/agent/code", get(agents::code))
         .route("/v1/agent/report", post(agents::report))
         .route("/v1/agent/models/{name}", put(agents::put_model))

@@ -20,27 +20,47 @@ impl Controller {
         let plan = self.plan(&record.job)?;
         self.change(&record.job, |course| {
             course.grant(record.position, Timestamp::now())?;
-            let task = course.task(record.position).ok_or_else(|| unknown_job(&record.job))?;
-            let mut channels = Vec::with_capacity(task.channels.len());
-            for channel in &task.channels {
-                channels.push(self.channel(course, &plan, &task.agent, channel)?);
+            self.describe(course, &plan, &record)
+        })
+    }
+
+    /// What the grant would be, without the keys and the login that only a running task needs. Changes nothing. Blocks.
+    pub(crate) fn offer(&self, agent: &AgentId) -> Result<TaskGrant, Problem> {
+        let record = self.agent(agent)?;
+        let plan = self.plan(&record.job)?;
+        let mut offer = self.look(&record.job, |course| self.describe(course, &plan, &record))?;
+        for channel in &mut offer.channels {
+            channel.key = SecretKey::new([0; 32]);
+            channel.broker.password = None;
+            for entry in &mut channel.roster {
+                entry.key = SecretKey::new([0; 32]);
             }
-            Ok(TaskGrant {
-                job: course.job.job.id.clone(),
-                job_name: course.job.job.name.clone(),
-                task: task.agent.clone(),
-                role: task.role.clone(),
-                index: task.index,
-                kind: task.kind,
-                attempt: task.attempt,
-                seed: task.seed,
-                hyperparameters: plan.hyperparameters.clone(),
-                channels,
-                code: component(&plan, task)?,
-                optimizer: plan.optimizer.clone(),
-                evaluation_data: plan.evaluation_data.clone(),
-                resources: plan.resources.get(&task.role).cloned().unwrap_or_default(),
-            })
+        }
+        Ok(offer)
+    }
+
+    fn describe(&self, course: &Course, plan: &PlanRecord, agent: &AgentRecord) -> Result<TaskGrant, Problem> {
+        let task = course.task(agent.position).ok_or_else(|| unknown_job(&agent.job))?;
+        let mut channels = Vec::with_capacity(task.channels.len());
+        for channel in &task.channels {
+            channels.push(self.channel(course, plan, &task.agent, channel)?);
+        }
+        Ok(TaskGrant {
+            job: course.job.job.id.clone(),
+            job_name: course.job.job.name.clone(),
+            task: task.agent.clone(),
+            role: task.role.clone(),
+            index: task.index,
+            kind: task.kind,
+            attempt: task.attempt,
+            seed: task.seed,
+            hyperparameters: plan.hyperparameters.clone(),
+            channels,
+            code: component(plan, task)?,
+            optimizer: plan.optimizer.clone(),
+            evaluation_data: plan.evaluation_data.clone(),
+            resources: plan.resources.get(&task.role).cloned().unwrap_or_default(),
+            deterministic: plan.deterministic,
         })
     }
 

@@ -109,13 +109,6 @@ fn unserved(spec: &JobSpec, expansion: &Expansion, deployer: &dyn Deployer) -> V
     {
         found.push(format!("selector: `{}` is not known; the one that there is is `default`", selector.sort));
     }
-    if spec.deterministic {
-        found.push("deterministic: leave it out; one seed gives one model on one kind of machine as it is".to_owned());
-    }
-    let limits = spec.resources.iter().filter(|(_, asked)| asked.cpu.is_some() || asked.egress.is_some());
-    found.extend(
-        limits.map(|(role, _)| format!("resources.{role}: cpu and egress are not enforced yet; leave them out")),
-    );
     let channels: BTreeSet<_> = expansion
         .tasks
         .iter()
@@ -176,8 +169,13 @@ fn plan(spec: &JobSpec, seed: u64, code: CodeRecord, expansion: &Expansion) -> R
         keys.insert(room, SecretKey::new(crypto::random()?));
     }
     let resources = spec.resources.iter().map(|(role, asked)| {
-        let resources =
-            TaskResources { memory: asked.memory, tensor_bytes: asked.tensor_bytes, wall_time: asked.wall_time };
+        let resources = TaskResources {
+            memory: asked.memory,
+            tensor_bytes: asked.tensor_bytes,
+            cpu: asked.cpu,
+            wall_time: asked.wall_time,
+            egress: asked.egress,
+        };
         (role.clone(), resources)
     });
     Ok(PlanRecord {
@@ -194,6 +192,7 @@ fn plan(spec: &JobSpec, seed: u64, code: CodeRecord, expansion: &Expansion) -> R
         min_participants: spec.min_participants,
         join_timeout: spec.join_timeout.unwrap_or(JOIN_TIMEOUT),
         encoding: spec.compression.as_ref().map(encoding).unwrap_or_default(),
+        deterministic: spec.deterministic,
     })
 }
 

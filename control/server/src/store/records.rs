@@ -121,6 +121,9 @@ pub struct PlanRecord {
     /// How messages travel.
     #[serde(default)]
     pub encoding: ChannelEncoding,
+    /// Same component, data and messages must give the same bytes.
+    #[serde(default)]
+    pub deterministic: bool,
 }
 
 /// The name under which a plan keeps a channel group's key.
