@@ -2,13 +2,8 @@
 //! compiled, with the reason at both ends.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use flame_api::Secret;
-use flame_sandbox::{Dataset, Limits, Sandbox, SandboxConfig};
-use flame_tests::{DEADLINE, Flame, FlameBuilder, root};
-use flamelet::{AgentConfig, Outcome, TlsSettings};
-use tokio_util::sync::CancellationToken;
+use flame_tests::{Flame, FlameBuilder, root};
 
 /// A key as `flamectl keygen` makes it; the public half.
 fn key(flame: &Flame, name: &str) -> String {
@@ -30,39 +25,28 @@ fn signed_job(flame: &Flame, design: &str, key: Option<&str>) -> (String, String
     (job, agent)
 }
 
-/// Runs a participant in this process to its end.
-fn participant(flame: &Flame, agent: &str, cache: &Path, signers: &[&str]) -> Outcome {
-    let data = Dataset::load("mnist", &root().join("examples/mnist-wasm/data/train")).unwrap();
-    let config = AgentConfig {
-        id: agent.parse().unwrap(),
-        key: Secret::new("key"),
-        apiserver: flame.api.clone(),
-        notifier: flame.notifier.clone(),
-        datasets: data.into_iter().map(Arc::new).collect(),
-        limits: Limits::default(),
-        signers: signers.iter().map(|signer| signer.parse().unwrap()).collect(),
-        broker_tls: TlsSettings::default(),
-        p2p_listen: None,
-        inproc: None,
-    };
-    let sandbox = Arc::new(Sandbox::new(&SandboxConfig { cache: Some(cache.to_owned()) }).unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let run = flamelet::run(config, sandbox, CancellationToken::new());
-        tokio::time::timeout(DEADLINE, run).await.expect("the participant did not end in time").unwrap()
-    })
+/// Runs a participant to its end whose policy requires one of these signers; its exit status and what it said.
+fn participant(flame: &Flame, agent: &str, cache: &Path, signers: &[&str]) -> (i32, String) {
+    let policy = cache.with_extension("toml");
+    std::fs::write(&policy, format!("signers = {signers:?}\n")).unwrap();
+    let (policy, cache) = (policy.display().to_string(), cache.display().to_string());
+    let args = ["--policy", &policy, "--cache-dir", &cache];
+    let mut agent = flame.participant_with(agent, "key", &root().join("examples/mnist-wasm/data/train"), &args);
+    let code = agent.0.wait().code();
+    (code.unwrap_or(-1), agent.0.output())
 }
 
 /// Runs a participant that must refuse the code; the reason, which `flamectl get tasks` says as well. Nothing was compiled.
 fn refusal(flame: &Flame, (job, agent): &(String, String), signers: &[&str]) -> String {
     let cache = tempfile::tempdir().unwrap();
-    let Outcome::Failed(reason) = participant(flame, agent, cache.path(), signers) else {
-        panic!("it was not refused")
-    };
+    let (code, said) = participant(flame, agent, cache.path(), signers);
+    assert_eq!(code, 1, "it was not refused: {said}");
     assert_eq!(files_below(cache.path()), 0, "something was compiled");
     let tasks = flame.tasks(job);
     let task = tasks.iter().find(|task| task.agent == *agent).unwrap();
-    assert_eq!((task.state.as_str(), &task.reason), ("failed", &reason));
+    assert_eq!(task.state, "failed");
+    let reason = task.reason.clone();
+    assert!(said.contains(&reason), "{reason}: {said}");
     let shown = flame.does(&format!("flamectl get tasks {job}"));
     assert!(shown.contains(&reason), "{shown}");
     reason
@@ -88,7 +72,8 @@ fn code_signed_by_a_required_signer_runs() {
     let shown = flame.does("flamectl get code signed -o wide");
     assert!(shown.contains(&hospital) && shown.contains(&digest(&flame)), "{shown}");
     let cache = tempfile::tempdir().unwrap();
-    assert_eq!(participant(&flame, &agent, cache.path(), &[&other, &hospital]), Outcome::Completed);
+    let (code, said) = participant(&flame, &agent, cache.path(), &[&other, &hospital]);
+    assert_eq!(code, 0, "{said}");
     assert!(files_below(cache.path()) > 0, "the cache is where a compiled component would be");
     assert_eq!(flame.ends(&job), "completed");
 }
