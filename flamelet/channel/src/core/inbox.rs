@@ -33,6 +33,8 @@ pub(crate) struct Inbound {
     pub(crate) arrived: Arrived,
     pub(crate) wire_bytes: u64,
     pub(crate) raw_bytes: u64,
+    /// Bytes of room that it keeps after it was taken, until they are given back.
+    pub(crate) lent: u64,
     /// Order over all senders of the channel.
     pub(crate) arrival: u64,
     life: Life,
@@ -368,7 +370,7 @@ impl Core {
                     self.stats.raw_bytes_in += raw_bytes;
                     self.changed = true;
                     let (wire_bytes, arrival) = (ready.total, self.arrivals);
-                    inbox.queue.push_back(Inbound { id, arrived, wire_bytes, raw_bytes, arrival, life });
+                    inbox.queue.push_back(Inbound { id, arrived, wire_bytes, raw_bytes, lent: 0, arrival, life });
                 }
                 Some(Err(error)) => {
                     tracing::warn!(from = %peer.peer.id, id, %error, "a message was refused");
@@ -400,7 +402,7 @@ impl Core {
         }
     }
 
-    /// Takes the first message to arrive of `sources` (positions; none means any).
+    /// Takes the first message to arrive of `sources` (positions; none means any). What it is lent is to be given back.
     pub(crate) fn take(&mut self, now: Now, sources: &[usize]) -> Option<(EndId, Inbound)> {
         let any = sources.is_empty();
         let first = self
@@ -411,10 +413,10 @@ impl Core {
             .filter_map(|(index, peer)| Some((peer.inbox.queue.front()?.arrival, index)))
             .min()?;
         let peer = self.peers.get_mut(first.1)?;
-        let inbound = peer.inbox.queue.pop_front()?;
+        let mut inbound = peer.inbox.queue.pop_front()?;
         let sender = peer.peer.id.clone();
         peer.inbox.due(now + ACK_DELAY);
-        self.release(inbound.wire_bytes);
+        inbound.lent = self.lend(now, inbound.wire_bytes, inbound.raw_bytes);
         self.grant_next(now);
         Some((sender, inbound))
     }

@@ -125,9 +125,9 @@ impl HostState {
     }
 
     fn receive(&mut self, received: Received) -> Result<channels::Message, HostError> {
-        let Received { id, sender, message, raw_bytes, .. } = received;
+        let Received { id, sender, message, raw_bytes, lease, .. } = received;
         // Its tensors are views into one buffer, which lives as long as any of them.
-        let charge = self.quota.charge(raw_bytes)?;
+        let charge = self.quota.charge_received(raw_bytes, lease)?;
         let handle = self.remember(sender.clone(), id, message.round);
         let mut models = Vec::with_capacity(message.models.len());
         for (name, model) in message.models {
