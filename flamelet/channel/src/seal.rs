@@ -259,12 +259,11 @@ impl Sealer {
         let base = if to_all { &self.group } else { &pair.key };
         let slot = pair.receiving.get_mut(usize::from(to_all))?;
         let known = slot.as_ref().filter(|known| known.life == life && known.salt == salt);
-        let (key, tagging, fresh) = match known {
-            Some(known) => (Arc::clone(&known.key), known.tagging.clone(), false),
-            None => {
-                let tagging = if to_all { Some(Arc::new(tag_key(&pair.key, &pair.end, life, salt)?)) } else { None };
-                (Arc::new(life_key(base, &pair.end, life, salt)?), tagging, true)
-            }
+        let (key, tagging, fresh) = if let Some(known) = known {
+            (Arc::clone(&known.key), known.tagging.clone(), false)
+        } else {
+            let tagging = if to_all { Some(Arc::new(tag_key(&pair.key, &pair.end, life, salt)?)) } else { None };
+            (Arc::new(life_key(base, &pair.end, life, salt)?), tagging, true)
         };
         let associated = associated(header, topic);
         let mut head = sealed.to_vec();

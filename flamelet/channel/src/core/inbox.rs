@@ -17,6 +17,8 @@ use crate::seal::{Life, SealedBody};
 
 /// How long an acknowledgement may wait for company.
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(20);
+/// The same for a chunk of a large message with room: its sender has a whole window to go on with.
+const LARGE_ACK_DELAY: Duration = Duration::from_millis(50);
 /// Packets that are acknowledged at once when so many have come since the last time.
 const ACK_PACKETS: usize = 16;
 /// Bytes of an acknowledgement without its list of gaps: its other lists full.
@@ -302,7 +304,8 @@ impl Core {
         inbox.unreported += new;
         inbox.unreported_packets += 1;
         let many = inbox.unreported >= granted / 4 || inbox.unreported_packets >= ACK_PACKETS;
-        inbox.due(if new == 0 || gap || many { now } else { now + ACK_DELAY });
+        let pause = if begun.total > window { LARGE_ACK_DELAY } else { ACK_DELAY };
+        inbox.due(if new == 0 || gap || many { now } else { now + pause });
         if whole && let Some(begun) = inbox.begun.remove(&head.id) {
             let what = begun.buffer.map(|buffer| Whole::Wire(buffer.freeze()));
             self.put_ready(index, head.id, Ready { after, total: begun.total, what });
