@@ -71,6 +71,11 @@ impl Options {
     pub(crate) fn wants(&self, case: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| case.contains(part.as_str()))
     }
+
+    /// Whether this part of case names was asked for by its name.
+    pub(crate) fn names(&self, part: &str) -> bool {
+        self.only.iter().any(|only| only.contains(part))
+    }
 }
 
 /// The program.
