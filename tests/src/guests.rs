@@ -36,6 +36,17 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// A component of `tests/guests/attacks` by its file's name; all of them are built at once.
+pub fn attack(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let folder = BUILT.get_or_init(|| {
+        let folder = root().join("tests/guests");
+        build(&folder, &["-p", "attacks", "--examples"]);
+        folder.join("target").join(TARGET).join("release/examples")
+    });
+    folder.join(format!("{name}.wasm"))
+}
+
 /// A python3 with these modules, or None with a printed reason.
 pub fn python(modules: &str) -> Option<Command> {
     let check = Command::new("python3").args(["-c", &format!("import {modules}")]).output();

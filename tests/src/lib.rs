@@ -10,7 +10,7 @@ mod process;
 
 pub use broker::Mosquitto;
 pub use flame::{Agent, Flame, FlameBuilder, Task};
-pub use guests::{guest, mnist, python};
+pub use guests::{attack, guest, mnist, python};
 pub use process::{Child, Finished, finish, process_output, program, program_folder};
 
 /// Deadline of every wait in these tests: generous, because a debug build on a busy machine is slow.

@@ -5,6 +5,11 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 const MIB: u64 = 1 << 20;
+/// Linear memories, tables and core instances of one store. A component of a Rust program has one memory and a few of the
+/// others; an empty memory costs no bytes of the grant and still reserves 4 GiB of the process's addresses, which end.
+const MAX_MEMORIES: usize = 64;
+const MAX_TABLES: usize = 256;
+const MAX_INSTANCES: usize = 1_000;
 
 /// Upper bounds for one task. The defaults are far above what an honest trainer of a model of some hundred megabytes
 /// needs, and far below what would hurt the machine.
@@ -127,6 +132,18 @@ impl ResourceLimiter for StoreLimiter {
         }
         self.tables = total;
         Ok(true)
+    }
+
+    fn memories(&self) -> usize {
+        MAX_MEMORIES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_TABLES
+    }
+
+    fn instances(&self) -> usize {
+        MAX_INSTANCES
     }
 }
 

@@ -185,7 +185,7 @@ fn explain(trap: &wasmtime::Error, log: &GuestLog, refused: Option<String>) -> S
 /// A reason without the guest's own words, which are told here alone.
 fn kept(reason: &str, said: &str) -> String {
     tracing::warn!(said, "{reason}; its words stay here");
-    format!("{reason}; its words stay with the participant (egress.no-logs in policy.toml)")
+    format!("{reason}; its words stay with the participant (egress.logs in policy.toml)")
 }
 
 /// The limit that a trap comes from, if it comes from one.

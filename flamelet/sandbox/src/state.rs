@@ -43,7 +43,12 @@ pub struct TensorHandle(Arc<Mutex<Slot>>);
 #[derive(Debug, Default)]
 pub struct ModelHandle {
     pub(crate) slots: IndexMap<String, TensorHandle>,
+    /// Pays for names and slots, which are the host's memory as well.
+    about: Vec<Arc<Charge>>,
 }
+
+/// Bytes of a slot of a model beside the name and the numbers, roughly.
+const SLOT_BYTES: u64 = 256;
 
 /// A channel that the guest joined.
 #[derive(Debug, Clone)]
@@ -197,9 +202,11 @@ impl HostState {
 
     /// Puts a model's tensors under the quota and hands it to the guest.
     pub(crate) fn own_model(&self, model: Model) -> Result<ModelHandle, HostError> {
-        let slots =
-            model.into_iter().map(|(name, tensor)| Ok((name, self.own(tensor)?))).collect::<Result<_, HostError>>()?;
-        Ok(ModelHandle { slots })
+        let mut handle = ModelHandle::default();
+        for (name, tensor) in model {
+            handle.insert(&self.quota, name, self.own(tensor)?)?;
+        }
+        Ok(handle)
     }
 }
 
@@ -303,7 +310,16 @@ impl ModelHandle {
     /// A model whose storage is paid for by one charge, as that of a received message is.
     pub(crate) fn paid_by(model: Model, charge: &Arc<Charge>) -> Self {
         let slot = |(name, tensor)| (name, TensorHandle::new(Slot { tensor, charge: Arc::clone(charge) }));
-        Self { slots: model.into_iter().map(slot).collect() }
+        Self { slots: model.into_iter().map(slot).collect(), about: Vec::new() }
+    }
+
+    /// Puts a slot under a name, and pays for it where the name is new.
+    pub(crate) fn insert(&mut self, quota: &Arc<Quota>, name: String, slot: TensorHandle) -> Result<(), HostError> {
+        if !self.slots.contains_key(&name) {
+            self.about.push(quota.charge(SLOT_BYTES + name.len() as u64)?);
+        }
+        self.slots.insert(name, slot);
+        Ok(())
     }
 
     /// The model as it is now; storage is shared until somebody writes.
@@ -316,8 +332,11 @@ impl ModelHandle {
     }
 
     /// Another model with slots of its own; the storage is shared.
-    pub(crate) fn fork(&self) -> Self {
-        Self { slots: self.slots.iter().map(|(name, slot)| (name.clone(), slot.fork())).collect() }
+    pub(crate) fn fork(&self, quota: &Arc<Quota>) -> Result<Self, HostError> {
+        let bytes = self.slots.keys().map(|name| SLOT_BYTES + name.len() as u64).sum();
+        let about = vec![quota.charge(bytes)?];
+        let slots = self.slots.iter().map(|(name, slot)| (name.clone(), slot.fork())).collect();
+        Ok(Self { slots, about })
     }
 
     /// Lets `write` change the whole model in place. On an error it is as it was, as far as `write` left it so.

@@ -11,7 +11,7 @@ use flame_channel::inproc::InprocHub;
 use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelKeys, ChannelLimits, Peer, Received};
 use flame_model::{EndId, Message, Metric, Model, Tensor};
 use flame_sandbox::{
-    Auditor, ChannelSpec, Dataset, Departure, Egress, Level, Limits, OptimizerSpec, Outcome, Route, Sandbox,
+    Auditor, ChannelSpec, Dataset, Departure, Egress, Level, Limits, OptimizerSpec, Outcome, Prepared, Route, Sandbox,
     SandboxConfig, SinkError, TaskSink, TaskSpec, Usage,
 };
 use flame_tests::{DEADLINE, guest};
@@ -131,6 +131,8 @@ pub(crate) struct Terms {
     pub(crate) said: Said,
     /// Whether an auditor listens.
     pub(crate) audited: bool,
+    /// Cancelled when the job is to end.
+    pub(crate) stop: CancellationToken,
 }
 
 impl Stage {
@@ -146,6 +148,17 @@ impl Stage {
             aggregator: peer("a", "aggregator"),
             trainer: peer("b", "trainer"),
             component: std::fs::read::<&Path>(guest("probe").as_ref()).unwrap(),
+        }
+    }
+
+    /// The same sandbox with channels on which nobody said anything yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self {
+            sandbox: Arc::clone(&self.sandbox),
+            hub: InprocHub::new().into(),
+            aggregator: self.aggregator.clone(),
+            trainer: self.trainer.clone(),
+            component: self.component.clone(),
         }
     }
 
@@ -174,11 +187,27 @@ impl Stage {
 
     /// Runs the trainer with these hyperparameters.
     pub(crate) fn trains(&self, hyper: &[(&str, &str)], terms: Terms) -> (Arc<Said>, tokio::task::JoinHandle<Outcome>) {
-        let said = Arc::new(terms.said);
         let prepared = self.sandbox.prepare_as(&self.component, "trainer", terms.deterministic).unwrap();
+        self.runs(prepared, "trainer", hyper, terms)
+    }
+
+    /// Runs any component in one of the two roles.
+    pub(crate) fn runs(
+        &self,
+        prepared: Prepared,
+        role: &str,
+        hyper: &[(&str, &str)],
+        terms: Terms,
+    ) -> (Arc<Said>, tokio::task::JoinHandle<Outcome>) {
+        let said = Arc::new(terms.said);
+        let me = if role == "trainer" { &self.trainer } else { &self.aggregator };
         let channel = |name: &str| ChannelSpec {
-            config: self.config(name, &self.trainer),
-            func_tags: Vec::new(),
+            config: self.config(name, me),
+            func_tags: match (name, role) {
+                ("param", "trainer") => vec!["fetch".into(), "upload".into()],
+                ("param", _) => vec!["distribute".into(), "aggregate".into()],
+                _ => Vec::new(),
+            },
             min_participants: None,
             join_timeout: DEADLINE,
             transport: self.hub.clone(),
@@ -187,8 +216,8 @@ impl Stage {
         let data = Dataset::new("data".into(), [("rows".to_owned(), rows)].into_iter().collect()).unwrap();
         let auditor: Arc<dyn Auditor> = said.clone();
         let spec = TaskSpec {
-            task: self.trainer.id.clone(),
-            role: "trainer".into(),
+            task: me.id.clone(),
+            role: role.into(),
             attempt: 1,
             seed: 1,
             hyperparameters: hyper.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
@@ -201,7 +230,7 @@ impl Stage {
             auditor: terms.audited.then_some(auditor),
             deterministic: terms.deterministic,
             sink: said.clone(),
-            stop: CancellationToken::new(),
+            stop: terms.stop,
         };
         let sandbox = Arc::clone(&self.sandbox);
         (said, tokio::spawn(async move { sandbox.run(prepared, spec).await }))
@@ -217,14 +246,7 @@ pub(crate) struct Aggregator {
 impl Aggregator {
     /// Sends a base and takes all that comes back for it.
     pub(crate) async fn round(&self, round: u64, base: &Model) -> Vec<Message> {
-        self.channel.await_ends(1, DEADLINE).await.unwrap();
-        let weights = Message {
-            kind: "weights".into(),
-            round,
-            models: vec![("model".into(), base.clone())],
-            ..Message::default()
-        };
-        self.channel.send(std::slice::from_ref(&self.trainer), weights).await.unwrap();
+        self.begin(round, base).await;
         let mut came = Vec::new();
         loop {
             let Received { message, .. } = self.channel.recv(&self.trainer, DEADLINE).await.unwrap();
@@ -233,6 +255,24 @@ impl Aggregator {
             }
             came.push(message);
         }
+    }
+
+    /// The next message, if one is there within a moment.
+    pub(crate) async fn next(&self) -> Option<Message> {
+        let next = self.channel.recv(&self.trainer, std::time::Duration::from_millis(20)).await;
+        next.ok().map(|received| received.message)
+    }
+
+    /// Sends a base.
+    pub(crate) async fn begin(&self, round: u64, base: &Model) {
+        self.channel.await_ends(1, DEADLINE).await.unwrap();
+        let weights = Message {
+            kind: "weights".into(),
+            round,
+            models: vec![("model".into(), base.clone())],
+            ..Message::default()
+        };
+        self.channel.send(std::slice::from_ref(&self.trainer), weights).await.unwrap();
     }
 
     /// Ends the training.

@@ -21,6 +21,8 @@ use crate::state::{ChannelHandle, HostState, ModelHandle};
 const MAX_WAIT: Duration = Duration::from_hours(24);
 /// Longest kind of a message, in bytes.
 const MAX_KIND: usize = 128;
+/// Longest name of a model in a message, in bytes: as a tensor's.
+const MAX_NAME: usize = 1_024;
 
 type Models = Vec<(String, Resource<ModelHandle>)>;
 
@@ -66,7 +68,8 @@ async fn at_once<T>(next: impl Future<Output = Result<T, ChannelError>>) -> Resu
 }
 
 fn end(text: &str) -> Result<EndId, HostError> {
-    EndId::new(text).map_err(|_| HostError::not_found(format!("`{text}` is no end: an end has 40 hex digits")))
+    EndId::new(text)
+        .map_err(|_| HostError::not_found(format!("`{}` is no end: an end has 40 hex digits", crate::text::name(text))))
 }
 
 fn ends(texts: &[String]) -> Result<Vec<EndId>, HostError> {
@@ -131,6 +134,9 @@ impl HostState {
                 crate::printable(&outgoing.kind),
                 kinds.join(", ")
             )));
+        }
+        if let Some((name, _)) = models.iter().find(|(name, _)| name.len() > MAX_NAME) {
+            return Err(HostError::invalid(format!("a model's name has at most {MAX_NAME} bytes, not {}", name.len())));
         }
         let base = outgoing.base.map(|handle| self.base_ref(handle)).transpose()?;
         let metrics = metrics(outgoing.metrics);
@@ -257,8 +263,9 @@ impl HostChannel for HostState {
         match self.spec.channels.iter().position(|spec| spec.config.name == name) {
             Some(position) => self.join_at(position).await,
             None => Err(HostError::not_found(format!(
-                "the schema gives the role `{}` no channel `{name}` (it has: {})",
+                "the schema gives the role `{}` no channel `{}` (it has: {})",
                 self.spec.role,
+                crate::text::name(&name),
                 self.spec.channels.iter().map(|spec| spec.config.name.as_str()).collect::<Vec<_>>().join(", ")
             ))),
         }
@@ -268,7 +275,8 @@ impl HostChannel for HostState {
         match self.spec.channels.iter().position(|spec| spec.func_tags.contains(&tag)) {
             Some(position) => self.join_at(position).await,
             None => Err(HostError::not_found(format!(
-                "no channel carries the function tag `{tag}` for the role `{}`",
+                "no channel carries the function tag `{}` for the role `{}`",
+                crate::text::name(&tag),
                 self.spec.role
             ))),
         }

@@ -22,8 +22,9 @@ impl HostDataset for HostState {
         let Some(set) = self.spec.datasets.iter().find(|set| set.name() == name) else {
             let known = self.spec.datasets.iter().map(|set| set.name()).collect::<Vec<_>>().join(", ");
             return Err(HostError::not_found(format!(
-                "no data set `{name}` is granted to this task (granted: {known}); the participant grants one by \
-                 `flamelet --data {name}=PATH`"
+                "no data set `{0}` is granted to this task (granted: {known}); the participant grants one by \
+                 `flamelet --data {0}=PATH`",
+                crate::text::name(&name)
             )));
         };
         let handle = DatasetHandle(Arc::clone(set));
@@ -128,7 +129,11 @@ fn copy_converted(from: &Tensor, offset: u64, count: u64, to: &mut Tensor, at: u
 fn find<'a>(set: &'a Dataset, array: &str) -> Result<&'a Tensor, HostError> {
     set.array(array).ok_or_else(|| {
         let known = set.arrays().map(|(name, _)| name).collect::<Vec<_>>().join(", ");
-        HostError::not_found(format!("data set `{}` has no array `{array}` (it has: {known})", set.name()))
+        HostError::not_found(format!(
+            "data set `{}` has no array `{}` (it has: {known})",
+            set.name(),
+            crate::text::name(array)
+        ))
     })
 }
 

@@ -40,6 +40,18 @@ impl HostState {
         self.quota.charge(bytes).map(drop)
     }
 
+    /// Refuses to carry more into the guest than one call may, before anything is copied.
+    fn carry(&self, count: u64, size: usize) -> Result<(), HostError> {
+        let (bytes, limit) = (count.saturating_mul(size as u64), self.spec.limits.call_bytes);
+        if bytes > limit as u64 {
+            return Err(HostError::limit(format!(
+                "call bytes: {bytes} are to be read in one call and the grant has {limit}; read them in pieces \
+                 (limits.call-bytes in policy.toml)"
+            )));
+        }
+        Ok(())
+    }
+
     fn push_tensor(&mut self, tensor: Tensor) -> Result<Resource<TensorHandle>, HostError> {
         let handle = self.own(tensor)?;
         self.push(handle)
@@ -78,11 +90,14 @@ impl HostTensor for HostState {
     }
 
     fn read_f32(&mut self, tensor: Resource<TensorHandle>, offset: u64, count: u64) -> Result<Vec<f32>, HostError> {
+        self.carry(count, size_of::<f32>())?;
         Ok(self.table.get(&tensor)?.lock().tensor.read_f32(offset, count)?)
     }
 
     fn read_bytes(&mut self, tensor: Resource<TensorHandle>, offset: u64, count: u64) -> Result<Vec<u8>, HostError> {
-        Ok(self.table.get(&tensor)?.lock().tensor.read_bytes(offset, count)?.to_vec())
+        let tensor = self.table.get(&tensor)?.lock();
+        self.carry(count, tensor.tensor.dtype().size())?;
+        Ok(tensor.tensor.read_bytes(offset, count)?.to_vec())
     }
 
     fn write_f32(&mut self, tensor: Resource<TensorHandle>, offset: u64, data: Vec<f32>) -> Result<(), HostError> {
@@ -116,7 +131,8 @@ impl HostModel for HostState {
     fn get(&mut self, model: Resource<ModelHandle>, name: String) -> Result<Resource<TensorHandle>, HostError> {
         let slots = &self.table.get(&model)?.slots;
         let Some(slot) = slots.get(&name).cloned() else {
-            let known = slots.keys().take(20).cloned().collect::<Vec<_>>().join(", ");
+            let known = slots.keys().take(20).map(|name| crate::text::name(name)).collect::<Vec<_>>().join(", ");
+            let name = crate::text::name(&name);
             return Err(HostError::not_found(format!("the model has no tensor `{name}` (it has: {known})")));
         };
         self.push(slot)
@@ -133,12 +149,14 @@ impl HostModel for HostState {
         }
         let slot = self.table.get(&value)?.fork();
         let limit = self.spec.limits.handles;
-        let slots = &mut self.table.get_mut(&model)?.slots;
-        if slots.len() >= limit && !slots.contains_key(&name) {
-            return Err(HostError::limit(format!("a model may have {limit} tensors")));
+        let model = self.table.get_mut(&model)?;
+        if model.slots.len() >= limit && !model.slots.contains_key(&name) {
+            return Err(HostError::limit(format!(
+                "a model may have as many tensors as the grant has handles, which is {limit} (limits.handles in \
+                 policy.toml)"
+            )));
         }
-        slots.insert(name, slot);
-        Ok(())
+        model.insert(&self.quota, name, slot)
     }
 
     fn byte_size(&mut self, model: Resource<ModelHandle>) -> wasmtime::Result<u64> {
@@ -150,7 +168,7 @@ impl HostModel for HostState {
     }
 
     fn duplicate(&mut self, model: Resource<ModelHandle>) -> Result<Resource<ModelHandle>, HostError> {
-        let copy = self.table.get(&model)?.fork();
+        let copy = self.table.get(&model)?.fork(&self.quota)?;
         self.push(copy)
     }
 

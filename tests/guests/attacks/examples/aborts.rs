@@ -1,0 +1,9 @@
+//! Aborts the process that it runs in.
+
+use flame_sdk::{Context, Result};
+
+fn run(_: &Context) -> Result<()> {
+    std::process::abort();
+}
+
+flame_sdk::worker! { trainer => run }

@@ -1,0 +1,5 @@
+//! Falls over when its trainer's `evaluate` is called.
+
+use attacks::callbacks;
+
+callbacks! { panic_in: "evaluate" }

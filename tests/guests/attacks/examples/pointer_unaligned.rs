@@ -1,0 +1,20 @@
+//! Gives the host a list at an odd address, and a place for its answer at another.
+#![allow(unsafe_code, reason = "the attack is on the ABI itself")]
+
+use flame_sdk::{Context, Result};
+
+#[link(wasm_import_module = "flame:worker/tensors@0.1.0")]
+unsafe extern "C" {
+    #[link_name = "[static]tensor.zeros"]
+    fn zeros(shape: u32, dimensions: u32, dtype: u32, answer: u32);
+}
+
+fn run(_: &Context) -> Result<()> {
+    let room = vec![0_u64; 64];
+    let at = room.as_ptr() as usize as u32;
+    // SAFETY: there is none; the host has to end this.
+    unsafe { zeros(at + 1, 3, 0, at + 257) };
+    Ok(())
+}
+
+flame_sdk::worker! { trainer => run }
