@@ -1,6 +1,6 @@
 //! The handle that the host gives to a guest: every wait has a deadline, and a stop ends every wait at once.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flame_model::{EndId, Message};
@@ -31,14 +31,51 @@ pub struct Received {
     pub wire_bytes: u64,
     /// Bytes unpacked: what it takes in memory.
     pub raw_bytes: u64,
+    /// Keep it for as long as anything of the message's storage is kept.
+    pub lease: Lease,
+}
+
+/// The room that a large message takes of its channel, also after it was taken: with the last clone of it the next
+/// message may come in its place.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// For its drop; small messages take none.
+    _lent: Option<Arc<Lent>>,
+}
+
+struct Lent {
+    shared: Weak<Shared>,
+    bytes: u64,
+}
+
+impl Lease {
+    fn new(shared: &Arc<Shared>, bytes: u64) -> Self {
+        let lent = || Arc::new(Lent { shared: Arc::downgrade(shared), bytes });
+        Self { _lent: (bytes > 0).then(lent) }
+    }
+}
+
+impl std::fmt::Debug for Lent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lent").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.with_work(|core, now| core.give_back(now, self.bytes));
+        }
+    }
 }
 
 impl Received {
     /// Unpacks what was taken from the queue, outside the core's lock. `None` when it cannot be: it is dropped and counted.
-    pub(crate) fn new(shared: &Shared, (sender, inbound): (EndId, Inbound)) -> Option<Self> {
-        let Inbound { id, arrived, wire_bytes, raw_bytes, .. } = inbound;
+    pub(crate) fn new(shared: &Arc<Shared>, (sender, inbound): (EndId, Inbound)) -> Option<Self> {
+        let Inbound { id, arrived, wire_bytes, raw_bytes, lent, .. } = inbound;
+        let lease = Lease::new(shared, lent);
         match arrived.unpack() {
-            Ok(message) => Some(Self { id, sender, message, wire_bytes, raw_bytes }),
+            Ok(message) => Some(Self { id, sender, message, wire_bytes, raw_bytes, lease }),
             Err(error) => {
                 shared.with(|core, _| core.note_broken(&sender, id, &error));
                 None
@@ -269,14 +306,23 @@ impl Channel {
 
     /// The kind of the next message of `source`, without taking it.
     pub fn peek(&self, source: &EndId) -> Result<Option<String>, ChannelError> {
-        self.inner.shared.with(|core, _| {
+        let mut granted = false;
+        let kind = self.inner.shared.with(|core, now| {
             core.usable()?;
             let index = core.index_of(source)?;
             match core.peek(index) {
                 None if core.is_gone(index) => Err(ChannelError::Closed),
+                None => {
+                    granted = core.guest_waits(now);
+                    Ok(None)
+                }
                 kind => Ok(kind),
             }
-        })
+        });
+        if granted {
+            self.inner.shared.work.notify_one();
+        }
+        kind
     }
 
     /// Waits, at most `leave_wait`, until the ends that are here have what was sent to them, then says goodbye. Calls on
@@ -337,12 +383,17 @@ pub(crate) async fn wait_for<T>(
         if shared.stop.is_cancelled() {
             return Err(ChannelError::Stopped);
         }
-        let found = shared.with(|core, now| {
+        let (found, granted) = shared.with(|core, now| {
             core.usable()?;
-            attempt(core, now)
+            let found = attempt(core, now)?;
+            let granted = found.is_none() && core.guest_waits(now);
+            Ok::<_, ChannelError>((found, granted))
         })?;
         if let Some(found) = found {
             return Ok(found);
+        }
+        if granted {
+            shared.work.notify_one();
         }
         tokio::select! {
             () = changed => {}

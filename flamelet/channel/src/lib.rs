@@ -37,7 +37,7 @@ mod tasks;
 pub mod topics;
 mod transport;
 
-pub use channel::{Channel, Received};
+pub use channel::{Channel, Lease, Received};
 pub use config::{ChannelConfig, ChannelLimits, Peer};
 pub use core::ChannelStats;
 pub use encoding::ChannelEncoding;

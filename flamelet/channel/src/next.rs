@@ -1,6 +1,7 @@
 //! Waiting on several channels at once.
 
 use std::future::{Future as _, poll_fn};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -78,7 +79,7 @@ fn look(channels: &[&Channel]) -> Result<Option<(usize, Event)>, ChannelError> {
     if open { Ok(None) } else { Err(ChannelError::Closed) }
 }
 
-fn event(shared: &Shared) -> Result<Option<Event>, ChannelError> {
+fn event(shared: &Arc<Shared>) -> Result<Option<Event>, ChannelError> {
     while let Some(found) = shared.with(find)? {
         // The acknowledgement that something was taken wants to go.
         shared.work.notify_one();
@@ -90,6 +91,9 @@ fn event(shared: &Shared) -> Result<Option<Event>, ChannelError> {
         if event.is_some() {
             return Ok(event);
         }
+    }
+    if shared.with(Core::guest_waits) {
+        shared.work.notify_one();
     }
     Ok(None)
 }

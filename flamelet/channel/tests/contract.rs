@@ -225,6 +225,43 @@ async fn a_full_outbox_holds_the_sender_back_and_nothing_is_lost(net: &Net) {
     sender.await.unwrap();
 }
 
+/// An SDK's aggregator may hold early answers while it waits for the others; and a ring's members hold what they got while
+/// they wait for receipts.
+async fn who_keeps_large_messages_gets_the_next_ones_all_the_same(net: &Net) {
+    let job = job();
+    let limits = ChannelLimits { max_inbox_bytes: 3 << 20, window_bytes: 1 << 20, ..ChannelLimits::default() };
+    let tight = |n| flame_channel::ChannelConfig { limits: limits.clone(), ..config(&job, n, 4) };
+    let mut ends = Vec::new();
+    for n in 0..4 {
+        ends.push(join_with(net, tight(n), n).await);
+    }
+    for end in &ends[1..] {
+        end.send(&[id(0)], body("update", 2 << 20)).await.unwrap();
+    }
+    let mut kept = Vec::new();
+    for _ in 1..4 {
+        kept.push(ends[0].recv_fifo(&[], LONG).await.unwrap());
+    }
+    // All hold a message, and wait for each other's receipt of the next.
+    let mut sent = vec![ends[0].broadcast(body("model", 2 << 20)).await.unwrap()];
+    for end in &ends[1..] {
+        kept.push(end.recv(&id(0), LONG).await.unwrap());
+        sent.push(end.send(&[id(0)], body("update", 2 << 20)).await.unwrap());
+    }
+    sent.push(ends[0].broadcast(body("model", 2 << 20)).await.unwrap());
+    let receipts: Vec<_> = sent.into_iter().map(|receipt| async move { receipt.wait(LONG).await }).collect();
+    for end in &ends[1..] {
+        kept.push(end.recv(&id(0), LONG).await.unwrap());
+    }
+    for _ in 1..4 {
+        kept.push(ends[0].recv_fifo(&[], LONG).await.unwrap());
+    }
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert_eq!(kept.len(), 12);
+}
+
 /// Twenty rounds of four participants with 400 KB each way: says how long the channel took for it.
 async fn rounds(net: &Net) -> Duration {
     let ends = group(net, 5).await;
@@ -320,5 +357,6 @@ contract!(
     next_tells_of_joins_messages_and_leaves_over_several_channels,
     a_self_loop_reaches_the_others_only_and_strangers_are_not_found,
     a_full_outbox_holds_the_sender_back_and_nothing_is_lost,
+    who_keeps_large_messages_gets_the_next_ones_all_the_same,
     rounds_are_quick,
 );

@@ -79,7 +79,7 @@ async fn two_hundred_senders_to_a_slow_receiver_lose_nothing_and_take_bounded_me
     );
     assert!(crowd.succeeded(), "a sender failed");
     assert_eq!(broker.dropped_for(), [""; 0], "the broker's queue overflowed");
-    // Its queue (224 MiB), what is on its way and what the allocator keeps; a thousand MiB were sent.
+    // Its queue (128 MiB), what is on its way and what the allocator keeps; a thousand MiB were sent.
     let grown = own.zip(before).map_or(0, |(after, before)| after - before);
     assert!(grown < 512, "the receiver took {grown} MiB");
     assert!(others.is_none_or(|others| others < 400), "the senders took {others:?} MiB");

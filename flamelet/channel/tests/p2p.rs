@@ -100,7 +100,13 @@ async fn a_stream_that_is_cut_in_mid_transfer_loses_and_doubles_nothing() {
         }
         assert_eq!(end.recv(&from, SHORT).await.unwrap_err(), ChannelError::Timeout);
     }
-    assert!(proxy.connections() >= 5);
+    // The last cut may have come when all was through: then the stream is dialled again after it.
+    let dialled = async {
+        while proxy.connections() < 5 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, dialled).await.expect("it is dialled again after each cut");
 }
 
 #[tokio::test(flavor = "multi_thread")]

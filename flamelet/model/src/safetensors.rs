@@ -75,6 +75,8 @@ pub fn to_bytes(model: &Model, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
 
+    // As before any other large memory: what waits to be used again goes first.
+    crate::release_spare_memory();
     let mut file = Vec::with_capacity(8 + header.len() + usize::try_from(end).unwrap_or_default());
     file.extend(u64::try_from(header.len()).unwrap_or(u64::MAX).to_le_bytes());
     file.extend(header);

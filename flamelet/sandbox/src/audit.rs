@@ -28,13 +28,14 @@ pub struct Departure<'a> {
     pub form: &'a str,
     /// The guest's word for the samples, after the cap.
     pub samples: u64,
-    /// Bytes of models.
+    /// Bytes of models, names and shapes of their tensors included.
     pub weights: u64,
     /// Bytes of metrics.
     pub metrics: u64,
-    /// Bytes of body and kind.
+    /// Bytes of body and kind, and 16 for a message's round and samples.
     pub body: u64,
-    /// L2 norm of the update as the guest made it, where there is a base or it is a difference.
+    /// L2 norm of the update as the guest made it, where its base is held or it is a difference; over all models of the
+    /// message.
     pub norm: Option<f64>,
     /// The same as it leaves.
     pub norm_sent: Option<f64>,
@@ -44,6 +45,7 @@ pub struct Departure<'a> {
 
 /// Keeps a record of departures.
 pub trait Auditor: Send + Sync + fmt::Debug {
-    /// Called before something leaves; what cannot be recorded does not leave.
+    /// Called before something leaves, on the guest's thread; what cannot be recorded does not leave. What is recorded may
+    /// still stay, where a channel or the sink takes it not: the guest hears of that and may try again.
     fn departs(&self, departure: &Departure<'_>) -> Result<(), String>;
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use flame_channel::Lease;
+
 use crate::error::HostError;
 
 /// A task's budget of tensor bytes.
@@ -18,6 +20,8 @@ pub(crate) struct Quota {
 pub(crate) struct Charge {
     quota: Arc<Quota>,
     bytes: u64,
+    /// The room of a received message in its channel.
+    _lease: Option<Lease>,
 }
 
 impl Quota {
@@ -25,15 +29,24 @@ impl Quota {
         Arc::new(Self { limit, used: AtomicU64::new(0), peak: AtomicU64::new(0) })
     }
 
+    /// Takes the `bytes` of a received message, whose room in its channel is kept for as long.
+    pub(crate) fn charge_received(self: &Arc<Self>, bytes: u64, lease: Lease) -> Result<Arc<Charge>, HostError> {
+        self.take(bytes, Some(lease))
+    }
+
     /// Takes `bytes`, before anything is allocated, or says what the grant lacks.
     pub(crate) fn charge(self: &Arc<Self>, bytes: u64) -> Result<Arc<Charge>, HostError> {
+        self.take(bytes, None)
+    }
+
+    fn take(self: &Arc<Self>, bytes: u64, lease: Option<Lease>) -> Result<Arc<Charge>, HostError> {
         let taken = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
             used.checked_add(bytes).filter(|total| *total <= self.limit)
         });
         match taken {
             Ok(before) => {
                 self.peak.fetch_max(before.saturating_add(bytes), Ordering::Relaxed);
-                Ok(Arc::new(Charge { quota: Arc::clone(self), bytes }))
+                Ok(Arc::new(Charge { quota: Arc::clone(self), bytes, _lease: lease }))
             }
             Err(used) => Err(HostError::limit(format!(
                 "tensor bytes: {used} are held, {bytes} more are needed and the grant has {} (resources.tensorBytes in \

@@ -200,7 +200,7 @@ impl HostState {
         let spec = std::sync::Arc::clone(&self.spec);
         let egress = &spec.egress;
         if egress.no_body && !leaving.body.is_empty() {
-            return Err(HostError::not_permitted("no message may have a body (egress.no-body in policy.toml)"));
+            return Err(HostError::not_permitted("no message may have a body (egress.body in policy.toml)"));
         }
         for (name, model) in &leaving.models {
             if let Some(tensor) = model.first_not_finite() {

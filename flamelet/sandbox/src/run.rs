@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use wasmtime::component::ResourceTableError;
@@ -73,15 +73,24 @@ impl Sandbox {
     }
 }
 
-async fn run_guest(prepared: Prepared, spec: TaskSpec) -> Outcome {
-    if let Err(reason) = spec.egress.filters.check() {
-        return Outcome::Failed(reason);
+impl Prepared {
+    /// Makes an instance and drops it: for measuring how long that takes.
+    #[doc(hidden)]
+    pub async fn instantiate(&self, spec: TaskSpec) -> wasmtime::Result<Duration> {
+        let spec = Arc::new(spec);
+        let began = Instant::now();
+        let (mut store, ..) = store(self, &spec);
+        self.pre.instantiate_async(&mut store).await?;
+        Ok(began.elapsed())
     }
-    let spec = Arc::new(spec);
+}
+
+/// What an instance lives in, within its limits.
+fn store(prepared: &Prepared, spec: &Arc<TaskSpec>) -> (Store<HostState>, Arc<GuestLog>, Arc<Meter>) {
     let log = GuestLog::new(Arc::clone(&spec.sink), spec.limits.log_lines_per_second, spec.egress.no_logs);
     let log = Arc::new(log);
     let meter = Arc::new(Meter::new(&spec.limits));
-    let state = HostState::new(&spec, &log, wasi(&spec, &log), &meter);
+    let state = HostState::new(spec, &log, wasi(spec, &log), &meter);
     let mut store = Store::new(prepared.pre.engine(), state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(spec.limits.call_bytes);
@@ -91,7 +100,15 @@ async fn run_guest(prepared: Prepared, spec: TaskSpec) -> Outcome {
         watch.tick(&mut last, store.data().calls).map_err(wasmtime::Error::new)?;
         Ok(UpdateDeadline::Yield(1))
     });
+    (store, log, meter)
+}
 
+async fn run_guest(prepared: Prepared, spec: TaskSpec) -> Outcome {
+    if let Err(reason) = spec.egress.filters.check() {
+        return Outcome::Failed(reason);
+    }
+    let spec = Arc::new(spec);
+    let (mut store, log, meter) = store(&prepared, &spec);
     let joined = store.data().joined.clone();
     let call = async {
         let worker = prepared.pre.instantiate_async(&mut store).await?;
@@ -168,7 +185,7 @@ fn explain(trap: &wasmtime::Error, log: &GuestLog, refused: Option<String>) -> S
 /// A reason without the guest's own words, which are told here alone.
 fn kept(reason: &str, said: &str) -> String {
     tracing::warn!(said, "{reason}; its words stay here");
-    format!("{reason}; its words stay with the participant (egress.no-logs in policy.toml)")
+    format!("{reason}; its words stay with the participant (egress.logs in policy.toml)")
 }
 
 /// The limit that a trap comes from, if it comes from one.

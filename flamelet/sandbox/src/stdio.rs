@@ -59,7 +59,7 @@ impl GuestLog {
             );
         }
         if self.stays {
-            tracing::info!(?level, text, "the guest's log, which stays here (egress.no-logs)");
+            tracing::info!(?level, text, "the guest's log, which stays here (egress.logs)");
         } else {
             self.sink.log(level, text);
         }

@@ -12,6 +12,7 @@ mod peer;
 mod process;
 mod report;
 mod round;
+mod sandbox;
 
 use std::process::ExitCode;
 
@@ -44,6 +45,8 @@ enum Bench {
     Channel(channel::Args),
     /// Whole rounds of a job with four participants beside a bare client that moves as many bytes.
     Round(round::Args),
+    /// What the sandbox costs: starting a guest, crossing its boundary, keeping it within limits.
+    Sandbox(sandbox::Args),
     /// One end, in a process of its own.
     #[command(hide = true)]
     Peer(peer::PeerArgs),
@@ -68,6 +71,11 @@ impl Options {
     pub(crate) fn wants(&self, case: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| case.contains(part.as_str()))
     }
+
+    /// Whether this part of case names was asked for by its name.
+    pub(crate) fn names(&self, part: &str) -> bool {
+        self.only.iter().any(|only| only.contains(part))
+    }
 }
 
 /// The program.
@@ -80,6 +88,7 @@ pub fn main() -> ExitCode {
     match args.bench {
         Bench::Channel(args) => runtime.block_on(channel::run(&args)),
         Bench::Round(args) => round::run(&args),
+        Bench::Sandbox(args) => runtime.block_on(sandbox::run(&args)),
         Bench::Peer(args) => runtime.block_on(peer::run(args)),
         Bench::Broker => runtime.block_on(brokers::serve()),
     }

@@ -91,7 +91,7 @@ async fn messages(suite: &Suite) {
         .turn(
             "smuggle_body",
             terms(Egress { no_body: true, ..Egress::default() }),
-            &[("body", "egress.no-body"), ("without", "ok")],
+            &[("body", "egress.body"), ("without", "ok")],
         )
         .await;
     completed(suite, "smuggle_body", &turn);
@@ -128,7 +128,7 @@ async fn words(suite: &Suite) {
     for name in ["smuggle_words", "smuggle_panic"] {
         let egress = Egress { no_logs: true, ..Egress::default() };
         let (said, outcome) = suite.alone(name, Terms { egress, ..Terms::default() }).await;
-        suite.has_failed(name, &outcome, &["egress.no-logs"]);
+        suite.has_failed(name, &outcome, &["egress.logs"]);
         let told = format!("{outcome:?} {:?}", said.lines.lock().unwrap());
         suite.expect(!told.contains("patient") && !told.contains("777000777"), name, told);
         // Where the policy lets words out, they come as they are.

@@ -90,7 +90,11 @@ impl Victim {
             }
             1 | 2 => {
                 if let Some((_, inbound)) = self.core.take(self.now, &[]) {
+                    let lent = inbound.lent;
                     let _ = inbound.arrived.unpack();
+                    if dice.below(4) > 0 {
+                        self.core.give_back(self.now, lent);
+                    }
                 }
             }
             3 => {
@@ -106,6 +110,7 @@ impl Victim {
                 self.core.admit(0, self.life, dice.roll());
                 self.core.prove(self.now, 0);
             }
+            6 => drop(self.core.guest_waits(self.now)),
             _ => {}
         }
     }

@@ -17,6 +17,8 @@ use crate::seal::{Life, SealedBody};
 
 /// How long an acknowledgement may wait for company.
 pub(super) const ACK_DELAY: Duration = Duration::from_millis(20);
+/// The same for a chunk of a large message with room: its sender has a whole window to go on with.
+const LARGE_ACK_DELAY: Duration = Duration::from_millis(50);
 /// Packets that are acknowledged at once when so many have come since the last time.
 const ACK_PACKETS: usize = 16;
 /// Bytes of an acknowledgement without its list of gaps: its other lists full.
@@ -33,6 +35,8 @@ pub(crate) struct Inbound {
     pub(crate) arrived: Arrived,
     pub(crate) wire_bytes: u64,
     pub(crate) raw_bytes: u64,
+    /// Bytes of room that it keeps after it was taken, until they are given back.
+    pub(crate) lent: u64,
     /// Order over all senders of the channel.
     pub(crate) arrival: u64,
     life: Life,
@@ -300,7 +304,8 @@ impl Core {
         inbox.unreported += new;
         inbox.unreported_packets += 1;
         let many = inbox.unreported >= granted / 4 || inbox.unreported_packets >= ACK_PACKETS;
-        inbox.due(if new == 0 || gap || many { now } else { now + ACK_DELAY });
+        let pause = if begun.total > window { LARGE_ACK_DELAY } else { ACK_DELAY };
+        inbox.due(if new == 0 || gap || many { now } else { now + pause });
         if whole && let Some(begun) = inbox.begun.remove(&head.id) {
             let what = begun.buffer.map(|buffer| Whole::Wire(buffer.freeze()));
             self.put_ready(index, head.id, Ready { after, total: begun.total, what });
@@ -368,7 +373,7 @@ impl Core {
                     self.stats.raw_bytes_in += raw_bytes;
                     self.changed = true;
                     let (wire_bytes, arrival) = (ready.total, self.arrivals);
-                    inbox.queue.push_back(Inbound { id, arrived, wire_bytes, raw_bytes, arrival, life });
+                    inbox.queue.push_back(Inbound { id, arrived, wire_bytes, raw_bytes, lent: 0, arrival, life });
                 }
                 Some(Err(error)) => {
                     tracing::warn!(from = %peer.peer.id, id, %error, "a message was refused");
@@ -400,7 +405,7 @@ impl Core {
         }
     }
 
-    /// Takes the first message to arrive of `sources` (positions; none means any).
+    /// Takes the first message to arrive of `sources` (positions; none means any). What it is lent is to be given back.
     pub(crate) fn take(&mut self, now: Now, sources: &[usize]) -> Option<(EndId, Inbound)> {
         let any = sources.is_empty();
         let first = self
@@ -411,10 +416,10 @@ impl Core {
             .filter_map(|(index, peer)| Some((peer.inbox.queue.front()?.arrival, index)))
             .min()?;
         let peer = self.peers.get_mut(first.1)?;
-        let inbound = peer.inbox.queue.pop_front()?;
+        let mut inbound = peer.inbox.queue.pop_front()?;
         let sender = peer.peer.id.clone();
         peer.inbox.due(now + ACK_DELAY);
-        self.release(inbound.wire_bytes);
+        inbound.lent = self.lend(now, inbound.wire_bytes, inbound.raw_bytes);
         self.grant_next(now);
         Some((sender, inbound))
     }

@@ -2,6 +2,9 @@
 //!
 //! Small messages flow while there is room. Large ones (more than a window) queue: one is assembled at a time, the next
 //! begins with the last window of the one before it. Whoever is turned away stands in line, and is told when it is its turn.
+//!
+//! A large message that was taken keeps its room until the guest lets go of it. While that leaves too little for the next
+//! one, that begins when the guest asks for something and finds nothing: it may need more than it holds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +28,12 @@ pub(super) struct Room {
     pub(super) bytes: u64,
     small_bytes: u64,
     large: usize,
+    /// Bytes of large messages that the guest has taken and not let go.
+    pub(super) lent: u64,
+    /// When it last took one.
+    lent_at: Now,
+    /// The guest has waited for something since it last took a message.
+    guest_waits: bool,
     /// Who was turned away, first come first.
     line: Vec<Turned>,
     /// Guest calls that wait for these very ends.
@@ -117,10 +126,19 @@ impl Core {
         let counts = room.messages < limits.max_queued_messages;
         let bytes = room.bytes.saturating_add(total) <= limits.max_inbox_bytes;
         if self.is_large(total) {
-            return room.large == 0 || (counts && bytes && !self.is_way_taken(now));
+            let beside = room.bytes.saturating_add(room.lent).saturating_add(total) <= limits.max_inbox_bytes;
+            let turn = beside || self.is_wanted(now);
+            return turn && (room.large == 0 || (counts && bytes && !self.is_way_taken(now)));
         }
         let reserve = room.small_bytes.saturating_add(total) <= limits.max_inbox_bytes / SMALL_PART;
         room.messages == 0 || (counts && (bytes || reserve))
+    }
+
+    /// Whether a large message may begin whatever the guest holds: once it has waited, or has held the last one for so long
+    /// that it may never let go.
+    fn is_wanted(&self, now: Now) -> bool {
+        let room = &self.room;
+        room.lent == 0 || room.guest_waits || now >= room.lent_at + self.limits.dead_after
     }
 
     fn is_way_taken(&self, now: Now) -> bool {
@@ -162,13 +180,43 @@ impl Core {
         }
     }
 
+    /// The guest takes a message; the bytes that stay promised until [`Core::give_back`].
+    pub(super) fn lend(&mut self, now: Now, wire_bytes: u64, raw_bytes: u64) -> u64 {
+        self.release(wire_bytes);
+        self.room.guest_waits = false;
+        // What is handed over in memory is the sender's.
+        if self.beside || !self.is_large(raw_bytes) {
+            return 0;
+        }
+        self.room.lent = self.room.lent.saturating_add(raw_bytes);
+        self.room.lent_at = now;
+        raw_bytes
+    }
+
+    /// The guest has let go of what was lent to it.
+    pub(crate) fn give_back(&mut self, now: Now, bytes: u64) {
+        self.room.lent = self.room.lent.saturating_sub(bytes);
+        self.grant_next(now);
+    }
+
+    /// The guest waits for something that is not there; whether that gave somebody room.
+    pub(crate) fn guest_waits(&mut self, now: Now) -> bool {
+        if self.room.guest_waits {
+            return false;
+        }
+        self.room.guest_waits = true;
+        let before = self.room.line.len();
+        self.grant_next(now);
+        self.room.line.len() < before
+    }
+
     /// Promises room to those in line whose turn it is, and tells them.
     pub(super) fn grant_next(&mut self, now: Now) {
         while self.is_anyone_in_line() {
             if let Some(place) = self.next_in_line(now) {
                 let turned = self.room.line.remove(place);
                 self.promise(now, &turned);
-            } else if self.is_way_taken(now) || !self.evict(now) {
+            } else if self.is_way_taken(now) || !self.is_wanted(now) || !self.evict(now) {
                 return;
             }
         }

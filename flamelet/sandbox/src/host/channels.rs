@@ -185,7 +185,7 @@ impl HostState {
 
     fn receive(&mut self, on: &Resource<ChannelHandle>, received: Received) -> Result<channels::Message, HostError> {
         // Its tensors are views into one buffer, which lives as long as any of them.
-        let charge = self.quota.charge(received.raw_bytes)?;
+        let charge = self.quota.charge_received(received.raw_bytes, received.lease.clone())?;
         let handle = self.remember(self.table.get(on)?.spec, &received, &charge);
         let Received { sender, message, .. } = received;
         let mut models = Vec::with_capacity(message.models.len());

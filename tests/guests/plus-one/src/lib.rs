@@ -1,6 +1,7 @@
 //! A round with nothing in it but Flame: the trainer adds one to every parameter, in the host. What each part of the round takes is
 //! stamped by the machine's clock, so the stamps of several processes on one machine can be compared.
 
+mod one_model;
 mod stamping;
 
 use std::time::SystemTime;
@@ -22,6 +23,14 @@ fn zeros(ctx: &Context) -> Result<Model> {
     Ok(model)
 }
 
+/// The ones that are added in one call.
+fn ones(ctx: &Context) -> Result<Model> {
+    let part = ctx.hyper::<u64>("parameters")?.min(PART);
+    let mut ones = Model::new();
+    ones.set_f32("w", &[part], &vec![1.0; part as usize])?;
+    Ok(ones)
+}
+
 struct PlusOne {
     ones: Model,
     /// The beginning of its task's id.
@@ -30,10 +39,7 @@ struct PlusOne {
 
 impl Trainer for PlusOne {
     fn load(ctx: &Context) -> Result<Self> {
-        let part = ctx.hyper::<u64>("parameters")?.min(PART);
-        let mut ones = Model::new();
-        ones.set_f32("w", &[part], &vec![1.0; part as usize])?;
-        Ok(Self { ones, name: ctx.task_id().chars().take(8).collect() })
+        Ok(Self { ones: ones(ctx)?, name: ctx.task_id().chars().take(8).collect() })
     }
 
     fn train(&mut self, ctx: &Round<'_>, model: &mut Model) -> Result<Update> {
@@ -79,4 +85,10 @@ impl Aggregator for Usual {
     }
 }
 
-flame_sdk::worker! { trainer: PlusOne, aggregator: Usual, "stamping-aggregator": stamping::Stamping }
+flame_sdk::worker! {
+    trainer: PlusOne,
+    aggregator: Usual,
+    "stamping-aggregator": stamping::Stamping,
+    "giver": one_model::Giver,
+    "taker": one_model::Taker,
+}

@@ -38,6 +38,9 @@ const CASES: [&str; 17] = [
     "peak-participant-in-rounds",
 ];
 
+/// The processes of a job whose memory is looked at.
+const PROCESSES: [&str; 3] = ["control", "aggregator", "participant"];
+
 /// What others need for the same. Constants: this run measures nothing of it.
 const ELSEWHERE: &str = "\
 measured elsewhere, on another day: Flower 1.41 with four nodes needs 13.3 s a round at 25 M parameters (12.6 to 15.9), with 1.7 GB in
@@ -114,7 +117,31 @@ pub(crate) fn run(args: &Args) {
             over(&broker, size, args, &report);
         }
     }
+    if args.options.names("1g") {
+        let wanted =
+            |broker: &str| PROCESSES.iter().any(|process| args.options.wants(&one_model_case(broker, process)));
+        for broker in Broker::both(wanted) {
+            one_model(&broker, args, &report);
+        }
+    }
     eprintln!("{ELSEWHERE}");
+}
+
+/// What sending and receiving 1 GiB takes a flamelet: the model and 64 MiB at most.
+fn one_model(broker: &Broker, args: &Args, report: &Report) {
+    let peaks = job::one_model(&flame(broker), (1 << 30) / 4);
+    let goal = Some(Goal::ValueAtMost(f64::from((1 << 30) + (64 << 20)) / 1e6));
+    let peaks = [(peaks.control, None), (peaks.aggregator, goal), (peaks.participant, goal)];
+    for (process, (peak, goal)) in PROCESSES.into_iter().zip(peaks) {
+        let name = one_model_case(broker.name, process);
+        if args.options.wants(&name) {
+            report.case(&Case { name, value: peak.whole, unit: "MB", limit: None, goal });
+        }
+    }
+}
+
+fn one_model_case(broker: &str, process: &str) -> String {
+    format!("{broker}/1g/peak-{process}")
 }
 
 /// Two jobs and, between them, the bare client.

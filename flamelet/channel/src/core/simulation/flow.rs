@@ -66,12 +66,69 @@ fn who_finds_no_room_sends_nothing_until_there_is_some_and_then_is_served_in_tur
     let mut got = Vec::new();
     while got.len() < 6 {
         let now = world.now;
-        got.extend(world.ends[0].take(now, &[]).map(|(_, inbound)| number(&inbound.arrived.unpack().unwrap())));
+        if let Some((_, inbound)) = world.ends[0].take(now, &[]) {
+            got.push(world.let_go(0, inbound));
+        }
         world.run(Duration::from_secs(1));
         assert!(world.ends[0].room.bytes <= 900 << 10);
         assert!(world.now < Duration::from_mins(3), "only {got:?} came");
     }
     assert_eq!(got, [1, 2, 3, 4, 5, 6]);
+}
+
+#[test]
+fn what_the_guest_holds_keeps_the_next_large_message_away_until_it_lets_go_or_waits() {
+    let mut world = World::new(1, 5, &ChannelLimits { max_inbox_bytes: 500 << 10, ..sized() });
+    world.run(Duration::from_secs(1));
+    for from in 1..=4 {
+        world.queue(from, &[0], &plain(from as u64, LARGE), false).unwrap();
+    }
+    world.run(Duration::from_secs(5));
+    let take = |world: &mut World| {
+        let now = world.now;
+        world.ends[0].take(now, &[]).map(|(_, inbound)| inbound)
+    };
+    let first = take(&mut world).unwrap();
+    world.run(Duration::from_secs(5));
+    assert_eq!((held(&world.ends[0]), world.ends[0].room.messages), (0, 0), "the guest works on what it holds");
+    world.let_go(0, first);
+    world.run(Duration::from_secs(1));
+    let second = take(&mut world).unwrap();
+    // It needs another one, and keeps this.
+    world.run(Duration::from_secs(1));
+    let now = world.now;
+    assert!(take(&mut world).is_none() && world.ends[0].guest_waits(now));
+    world.run(Duration::from_secs(1));
+    let third = take(&mut world).unwrap();
+    assert_eq!(world.ends[0].room.lent, second.lent + third.lent);
+    // It keeps both, and never asks: after a while it is not waited for.
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.ends[0].room.messages, 0);
+    world.run(Duration::from_secs(20));
+    assert_eq!(world.ends[0].room.messages, 1);
+    let fourth = take(&mut world).unwrap();
+    let mut got: Vec<u64> = [second, third, fourth].map(|inbound| world.let_go(0, inbound)).into();
+    got.sort_unstable();
+    got.dedup();
+    assert_eq!((got.len(), world.ends[0].room.lent), (3, 0));
+}
+
+#[test]
+fn large_messages_that_fit_beside_what_the_guest_holds_come_meanwhile() {
+    let mut world = World::new(1, 3, &sized());
+    world.run(Duration::from_secs(1));
+    for from in 1..=2 {
+        world.queue(from, &[0], &plain(from as u64, LARGE), false).unwrap();
+    }
+    world.run(Duration::from_secs(1));
+    let now = world.now;
+    let (_, first) = world.ends[0].take(now, &[]).unwrap();
+    world.queue(1, &[0], &plain(3, LARGE), false).unwrap();
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.ends[0].room.messages, 1, "two fit, not three");
+    world.let_go(0, first);
+    world.run(Duration::from_secs(1));
+    assert_eq!((world.take(0, 2), world.take(0, 1)), (Some(2), Some(3)));
 }
 
 #[test]
@@ -168,7 +225,7 @@ fn two_hundred_senders_never_fill_a_brokers_queue() {
             let now = world.now;
             while let Some((sender, inbound)) = world.ends[0].take(now, &[]) {
                 let from = (1..=200).find(|from| id(*from) == sender).unwrap();
-                got[from].push(number(&inbound.arrived.unpack().unwrap()));
+                got[from].push(world.let_go(0, inbound));
             }
             assert!(world.now < Duration::from_mins(10));
         }

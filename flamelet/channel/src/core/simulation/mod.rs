@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flame_model::{EndId, Message};
 
-use super::{Core, Now, Outbound, Outgoing};
+use super::{Core, Inbound, Now, Outbound, Outgoing};
 use crate::ChannelKeys;
 use crate::config::{ChannelConfig, ChannelLimits, Peer};
 use crate::encoding::ChannelEncoding;
@@ -246,6 +246,13 @@ impl World {
 
     fn take(&mut self, end: usize, from: usize) -> Option<u64> {
         let index = self.ends[end].index_of(&id(from)).unwrap();
-        self.ends[end].take(self.now, &[index]).map(|(_, inbound)| number(&inbound.arrived.unpack().unwrap()))
+        let (_, inbound) = self.ends[end].take(self.now, &[index])?;
+        Some(self.let_go(end, inbound))
+    }
+
+    /// What a guest does that looks at a message and lets go of it.
+    fn let_go(&mut self, end: usize, inbound: Inbound) -> u64 {
+        self.ends[end].give_back(self.now, inbound.lent);
+        number(&inbound.arrived.unpack().unwrap())
     }
 }
