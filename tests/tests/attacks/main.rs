@@ -1,10 +1,11 @@
 //! The hostile suite: real components that attack a real sandbox, one after another, each with what has to come of it.
 //!
 //! After each of them no thread of a guest is left and the same sandbox runs an honest job of two tasks; after all of them
-//! the process has taken no more memory than [`MOST_MEMORY`] at any time. `docs/security.md` names the threats.
+//! the process has taken no more memory than [`MOST_MEMORY`] at any time. `docs/hostile-suite.md` lists them.
 
 mod admission;
 mod floods;
+mod fuzz;
 mod handles;
 mod machine;
 mod numbers;
@@ -20,11 +21,15 @@ mod time;
 
 use suite::Suite;
 
-/// Most resident memory of this process through the whole suite, in MiB: what `docs/security.md` states.
+/// Tests of this file run one at a time: they look at the threads and the memory of their process.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Most resident memory of this process through the whole suite, in MiB: what `docs/hostile-suite.md` states.
 const MOST_MEMORY: u64 = 1_024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_attack_ends_as_it_must_and_alone() {
+    let _alone = ALONE.lock().await;
     let suite = Suite::new();
     suite.honest_job("before").await;
     time::attacks(&suite).await;

@@ -263,6 +263,11 @@ impl Aggregator {
         next.ok().map(|received| received.message)
     }
 
+    /// Says anything to the trainer, if it is there and has room.
+    pub(crate) async fn says(&self, message: Message) {
+        let _ = self.channel.send(std::slice::from_ref(&self.trainer), message).await;
+    }
+
     /// Sends a base.
     pub(crate) async fn begin(&self, round: u64, base: &Model) {
         self.channel.await_ends(1, DEADLINE).await.unwrap();

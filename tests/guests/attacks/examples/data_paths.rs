@@ -4,7 +4,9 @@ use flame_sdk::{Context, Dataset, Result};
 
 fn run(_: &Context) -> Result<()> {
     let long = "../".repeat(100_000);
-    for name in ["../../etc/passwd", "/etc/passwd", "data/../../secret", "data\0", "", "DATA", ".", "data ", long.as_str()] {
+    for name in
+        ["../../etc/passwd", "/etc/passwd", "data/../../secret", "data\0", "", "DATA", ".", "data ", long.as_str()]
+    {
         attacks::tried("open", Dataset::open(name));
     }
     let data = Dataset::open("data")?;

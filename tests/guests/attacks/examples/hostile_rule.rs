@@ -14,7 +14,13 @@ fn run(_: &Context) -> Result<()> {
     let many: Vec<_> = (0..100_000).map(|_| ("momentum", OptionValue::Number(0.5))).collect();
     attacks::tried("many", Aggregation::create("fedavgm", &many));
     let mut rule = Aggregation::create("fedavg", &[])?;
-    let about = |samples| Contribution { source: String::new(), form: Form::Full, samples, staleness: u64::MAX, metrics: Metrics::new() };
+    let about = |samples| Contribution {
+        source: String::new(),
+        form: Form::Full,
+        samples,
+        staleness: u64::MAX,
+        metrics: Metrics::new(),
+    };
     attacks::tried("early-add", rule.add(&base, &about(1), None, &[]));
     attacks::tried("early-finish", rule.finish());
     rule.begin(&base, &[])?;

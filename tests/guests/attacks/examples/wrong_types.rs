@@ -9,7 +9,8 @@ fn run(_: &Context) -> Result<()> {
     whole.set("w", &Tensor::zeros(&[10], Dtype::Int64)?)?;
     let mut renamed = Model::new();
     renamed.set("v", &Tensor::zeros(&[10], Dtype::Float32)?)?;
-    let about = Contribution { source: "a".repeat(40), form: Form::Full, samples: 1, staleness: 0, metrics: Metrics::new() };
+    let about =
+        Contribution { source: "a".repeat(40), form: Form::Full, samples: 1, staleness: 0, metrics: Metrics::new() };
     let mut rule = Aggregation::create("fedavg", &[])?;
     rule.begin(&base, &[])?;
     for (what, other) in [("shorter", &shorter), ("dtype", &whole), ("renamed", &renamed), ("none", &Model::new())] {
