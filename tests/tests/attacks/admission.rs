@@ -206,6 +206,6 @@ fn cache(suite: &Suite) {
     suite.expect(!entry.symlink_metadata().unwrap().is_symlink(), "cache", "the link is still there");
     let link = home.path().join("link");
     symlink(&folder, &link).unwrap();
-    let refused = Sandbox::new(&SandboxConfig { cache: Some(link) }).map(drop);
+    let refused = Sandbox::new(&SandboxConfig { cache: Some(link), ..SandboxConfig::default() }).map(drop);
     suite.expect(refused.is_err_and(|error| error.to_string().contains("link")), "cache", "a linked folder is taken");
 }
