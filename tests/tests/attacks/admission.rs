@@ -179,7 +179,7 @@ fn exports() -> Vec<u8> {
 fn cache(suite: &Suite) {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("cache");
-    let config = SandboxConfig { cache: Some(folder.clone()) };
+    let config = SandboxConfig { cache: Some(folder.clone()), ..SandboxConfig::default() };
     let bytes = worker("i32.const 0", "");
     let sandbox = Sandbox::new(&config).unwrap();
     let prepared = sandbox.prepare(&bytes, "trainer").unwrap();
