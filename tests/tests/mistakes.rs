@@ -146,8 +146,8 @@ fn what_a_job_asks_for_and_nobody_does_is_refused() {
     std::fs::write(
         flame.example().join("more.json"),
         r#"{"designId": "d", "dataSpec": {"fromUser": {"default": 1}}, "baseModel": {"name": "m", "version": 1},
-            "selector": {"sort": "oort", "kwargs": {}}, "resources": {"trainer": {"cpu": 3}}}"#,
+            "selector": {"sort": "oort", "kwargs": {}}}"#,
     )
     .unwrap();
-    one_paragraph(&flame.types("flamectl create job more.json"), &["baseModel", "oort", "resources.trainer"]);
+    one_paragraph(&flame.types("flamectl create job more.json"), &["baseModel", "oort"]);
 }
