@@ -18,7 +18,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let values = args.values.as_deref().map(Values::read).transpose()?.unwrap_or_default();
     let home = args.home.clone().unwrap_or_else(|| flame_home().join("fiab"));
     let datasets = AgentConfig::load_data(&args.data)?;
-    let sandbox = Arc::new(Sandbox::new(&SandboxConfig { cache: Some(home.join("cache")) })?);
+    let sandbox =
+        Arc::new(Sandbox::new(&SandboxConfig { cache: Some(home.join("cache")), ..SandboxConfig::default() })?);
     let server = Server::start(ServerConfig {
         home: home.join("control"),
         api: SocketAddr::new(args.listen, args.api_port),

@@ -43,7 +43,8 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let shards = partition::shards(&training, args.participants as usize, args.partition, args.seed)?;
 
     let home = DemoHome::take(args.home.as_deref())?;
-    let sandbox = Arc::new(Sandbox::new(&SandboxConfig { cache: Some(flame_home().join("cache")) })?);
+    let sandbox =
+        Arc::new(Sandbox::new(&SandboxConfig { cache: Some(flame_home().join("cache")), ..SandboxConfig::default() })?);
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::start(ServerConfig {
         home: home.control(),

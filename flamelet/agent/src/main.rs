@@ -65,7 +65,8 @@ fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<Outcome> {
     log_to_stderr(&args.log)?;
     let config = args.config()?;
-    let sandbox = Arc::new(Sandbox::new(&SandboxConfig { cache: Some(args.cache_folder()) })?);
+    let sandbox =
+        Arc::new(Sandbox::new(&SandboxConfig { cache: Some(args.cache_folder()), ..SandboxConfig::default() })?);
     let shutdown = CancellationToken::new();
     tokio::spawn({
         let shutdown = shutdown.clone();
