@@ -58,11 +58,14 @@ pub struct ChannelHandle {
     pub(crate) spec: usize,
 }
 
-/// A rule with its state; the charge pays for the accumulator.
+/// A rule with its state, and what pays for them.
 #[derive(Debug)]
 pub struct AggregatorHandle {
     pub(crate) aggregator: flame_aggregate::Aggregator,
-    pub(crate) charge: Option<Arc<Charge>>,
+    /// For the round that is open.
+    pub(crate) round: Option<Arc<Charge>>,
+    /// For what the rule keeps across rounds.
+    pub(crate) state: Option<Arc<Charge>>,
 }
 
 /// A data set that the guest opened.

@@ -1,7 +1,7 @@
 //! Components that are refused before anything of them runs, and a cache of compiled code that somebody tampers with.
 
 use std::fmt::Write as _;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::time::{Duration, Instant};
 
 use flame_sandbox::{Limits, Sandbox, SandboxConfig, Times};
@@ -208,4 +208,13 @@ fn cache(suite: &Suite) {
     symlink(&folder, &link).unwrap();
     let refused = Sandbox::new(&SandboxConfig { cache: Some(link), ..SandboxConfig::default() }).map(drop);
     suite.expect(refused.is_err_and(|error| error.to_string().contains("link")), "cache", "a linked folder is taken");
+
+    // Only root can give a folder away.
+    let foreign = home.path().join("foreign");
+    std::fs::create_dir(&foreign).unwrap();
+    if chown(&foreign, Some(65_534), None).is_ok() {
+        let refused = Sandbox::new(&SandboxConfig { cache: Some(foreign), ..SandboxConfig::default() }).map(drop);
+        let told = refused.is_err_and(|error| error.to_string().contains("another user's"));
+        suite.expect(told, "cache", "another user's folder is taken");
+    }
 }

@@ -1,7 +1,7 @@
 //! The hostile suite: real components that attack a real sandbox, one after another, each with what has to come of it.
 //!
 //! After each of them no thread of a guest is left and the same sandbox runs an honest job of two tasks; after all of them
-//! the process has taken no more memory than [`MOST_MEMORY`] at any time. `docs/hostile-suite.md` lists them.
+//! the process has taken no more memory than [`MOST_MEMORY`] at any time. `docs/security.md` names the threats.
 
 mod admission;
 mod floods;
@@ -18,13 +18,14 @@ mod strangers;
 mod suite;
 mod text;
 mod time;
+mod together;
 
 use suite::Suite;
 
 /// Tests of this file run one at a time: they look at the threads and the memory of their process.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Most resident memory of this process through the whole suite, in MiB: what `docs/hostile-suite.md` states.
+/// Most resident memory of this process through the whole suite, in MiB: what `docs/security.md` states.
 const MOST_MEMORY: u64 = 1_024;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,6 +43,7 @@ async fn every_attack_ends_as_it_must_and_alone() {
     machine::attacks(&suite).await;
     panics::attacks(&suite).await;
     admission::attacks(&suite).await;
+    together::attacks(&suite).await;
     suite.honest_job("after").await;
     let peak = suite::peak_memory();
     eprintln!("{} attacks; the process took {peak} MiB at the most", suite.count());

@@ -22,6 +22,8 @@ pub(crate) async fn attacks(suite: &Suite) {
     suite.fails("leak_channels", small(), &["limits.handles", "500"]).await;
     suite.fails("leak_datasets", small(), &["limits.handles", "500"]).await;
     suite.fails("leak_aggregators", small(), &["limits.handles", "500"]).await;
+    // A rule keeps two models of 1 MiB each across rounds.
+    suite.fails("leak_rule_states", small(), &["limits.tensor-bytes", "16777216"]).await;
     // Names are memory of the host as well: 400 kB for each of these models.
     suite.fails("leak_names", small(), &["limits.tensor-bytes"]).await;
     suite.fails("huge_argument", Limits { tensor_bytes: 1 << 30, ..small() }, &["limits.call-bytes", "4194304"]).await;

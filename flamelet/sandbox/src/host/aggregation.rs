@@ -22,7 +22,7 @@ impl HostState {
         options: &[(String, OptionValue)],
     ) -> Result<Resource<AggregatorHandle>, HostError> {
         let aggregator = Aggregator::create(rule, options)?;
-        self.push(AggregatorHandle { aggregator, charge: None })
+        self.push(AggregatorHandle { aggregator, round: None, state: None })
     }
 }
 
@@ -61,11 +61,11 @@ impl HostAggregator for HostState {
     ) -> Result<(), HostError> {
         let base = self.table.get(&base)?.snapshot();
         let extra = self.snapshots(&extra)?;
-        // The accumulator, and as much again for what a rule keeps across rounds.
+        // The accumulator, which is of a wider type where the base is of a narrow one.
         let charge = self.quota.charge(base.byte_size().saturating_mul(2))?;
         let handle = self.table.get_mut(&aggregator)?;
         handle.aggregator.begin(&base, &extra)?;
-        handle.charge = Some(charge);
+        handle.round = Some(charge);
         Ok(())
     }
 
@@ -91,9 +91,16 @@ impl HostAggregator for HostState {
     }
 
     fn finish(&mut self, aggregator: Resource<AggregatorHandle>) -> Result<aggregation::Outcome, HostError> {
+        let quota = std::sync::Arc::clone(&self.quota);
         let handle = self.table.get_mut(&aggregator)?;
         let outcome = handle.aggregator.finish()?;
-        handle.charge = None;
+        handle.round = None;
+        let kept = handle.aggregator.save().iter().map(|(_, model)| model.byte_size()).sum::<u64>();
+        handle.state = None;
+        if kept > 0 {
+            // It is there already: a guest that cannot pay for it ends.
+            handle.state = Some(quota.charge(kept).map_err(|over| HostError::Trap(over.into()))?);
+        }
         let model = self.own_model(outcome.model)?;
         let model = self.push(model)?;
         let mut extra = Vec::with_capacity(outcome.extra.len());
