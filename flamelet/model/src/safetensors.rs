@@ -50,6 +50,16 @@ struct Entry<'a> {
 
 /// The file of a model, with free-form metadata. Deterministic.
 pub fn to_bytes(model: &Model, metadata: &BTreeMap<String, String>) -> Vec<u8> {
+    // As before any other large memory: what waits to be used again goes first.
+    crate::release_spare_memory();
+    let data: usize = model.iter().map(|(_, tensor)| tensor.byte_len()).sum();
+    let mut file = Vec::with_capacity(data + 4096);
+    write_parts(model, metadata, |part| file.extend_from_slice(part));
+    file
+}
+
+/// The same file in parts, from first to last: without a copy of the data, for hashing and the like.
+pub fn write_parts(model: &Model, metadata: &BTreeMap<String, String>, mut write: impl FnMut(&[u8])) {
     // Stable: model order within an element size.
     let mut by_size: Vec<(&str, &Tensor)> = model.iter().collect();
     by_size.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size()));
@@ -75,20 +85,18 @@ pub fn to_bytes(model: &Model, metadata: &BTreeMap<String, String>) -> Vec<u8> {
     let mut header = serde_json::Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
 
-    // As before any other large memory: what waits to be used again goes first.
-    crate::release_spare_memory();
-    let mut file = Vec::with_capacity(8 + header.len() + usize::try_from(end).unwrap_or_default());
-    file.extend(u64::try_from(header.len()).unwrap_or(u64::MAX).to_le_bytes());
-    file.extend(header);
+    write(&u64::try_from(header.len()).unwrap_or(u64::MAX).to_le_bytes());
+    write(&header);
     for (_, tensor) in by_size {
-        file.extend_from_slice(tensor.bytes());
+        write(tensor.bytes());
     }
-    file
 }
 
 /// SHA-256 in hex of the file of a model without metadata: what identifies a model's names, shapes, dtypes and values.
 pub fn sha256(model: &Model) -> String {
-    hex::encode(Sha256::digest(to_bytes(model, &BTreeMap::new())))
+    let mut hash = Sha256::new();
+    write_parts(model, &BTreeMap::new(), |part| hash.update(part));
+    hex::encode(hash.finalize())
 }
 
 /// Reads a file into a model with storage of its own, and its metadata.

@@ -39,8 +39,8 @@ pub struct Departure<'a> {
     pub norm: Option<f64>,
     /// The same as it leaves.
     pub norm_sent: Option<f64>,
-    /// SHA-256 of what leaves: models in safetensors layout, metrics and body.
-    pub sha256: [u8; 32],
+    /// BLAKE3 of what leaves: models in safetensors layout, metrics and body.
+    pub blake3: [u8; 32],
 }
 
 /// Keeps a record of departures.

@@ -185,7 +185,9 @@ impl HostState {
             charge: held.then(|| Arc::clone(charge)),
         });
         let mine = self.bases.iter_mut().rev().filter(|base| base.channel == channel && !base.models.is_empty());
-        for old in mine.skip(HELD_BASES) {
+        // For the auditor's norms alone the newest is enough.
+        let held = if self.spec.egress.filters.change_models() { HELD_BASES } else { 1 };
+        for old in mine.skip(held) {
             old.models.clear();
             old.charge = None;
         }

@@ -40,7 +40,7 @@ pub(crate) struct Departed {
     pub(crate) weights: u64,
     pub(crate) norm: Option<f64>,
     pub(crate) norm_sent: Option<f64>,
-    pub(crate) sha256: [u8; 32],
+    pub(crate) blake3: [u8; 32],
 }
 
 #[async_trait]
@@ -89,7 +89,7 @@ impl Auditor for Said {
             weights: departure.weights,
             norm: departure.norm,
             norm_sent: departure.norm_sent,
-            sha256: departure.sha256,
+            blake3: departure.blake3,
         });
         Ok(())
     }

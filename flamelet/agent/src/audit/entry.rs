@@ -81,8 +81,8 @@ pub(crate) struct Left {
     /// The same as it left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) norm_sent: Option<f64>,
-    /// Of what left.
-    pub(crate) sha256: String,
+    /// BLAKE3 of what left: models in safetensors layout, metrics and body.
+    pub(crate) blake3: String,
 }
 
 impl Left {
@@ -108,7 +108,7 @@ impl Left {
             body: departure.body,
             norm: departure.norm.filter(|norm| norm.is_finite()),
             norm_sent: departure.norm_sent.filter(|norm| norm.is_finite()),
-            sha256: hex::encode(departure.sha256),
+            blake3: hex::encode(departure.blake3),
         }
     }
 }

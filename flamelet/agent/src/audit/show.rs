@@ -77,6 +77,6 @@ fn describe(left: &Left) -> String {
             format!("norm {norm:.6}")
         });
     }
-    parts.push(format!("sha256 {}…", left.sha256.get(..12).unwrap_or(&left.sha256)));
+    parts.push(format!("blake3 {}…", left.blake3.get(..12).unwrap_or(&left.blake3)));
     parts.join("; ")
 }

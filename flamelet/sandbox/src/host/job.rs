@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use flame_model::{Form, Metric, safetensors};
-use sha2::{Digest, Sha256};
 use wasmtime::component::Resource;
 
 use super::channels::metrics;
@@ -128,7 +127,7 @@ impl Host for HostState {
                 self.spec.limits.artifact_bytes
             )));
         }
-        self.record(&cleared, Route::Result(&name), "", 0, || Sha256::digest(&file).into())?;
+        self.record(&cleared, Route::Result(&name), "", 0, || blake3::hash(&file).into())?;
         let stored = self.spec.sink.publish(&name, file.into()).await;
         stored.map_err(|error| HostError::from(types::Error::Unavailable(error.to_string())))?;
         self.published = published;
