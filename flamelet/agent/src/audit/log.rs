@@ -50,7 +50,9 @@ pub enum AuditError {
         reason: String,
     },
     /// A line is not what was written.
-    #[error("audit log {path}: line {line} {reason}")]
+    #[error(
+        "audit log {path}: line {line} {reason}; keep the file for whoever looks into it, and name another by --audit-log to go on"
+    )]
     Broken {
         /// The file.
         path: PathBuf,

@@ -5,7 +5,7 @@ mod log;
 mod show;
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -51,7 +51,13 @@ pub fn verify(path: &Path, head: Option<&str>) -> Result<Verified, AuditError> {
 /// Hands every line of a log to `each`, checked; the number of entries.
 fn read(path: &Path, mut each: impl FnMut(Line)) -> Result<u64, AuditError> {
     let failed = |error: std::io::Error| AuditError::File { path: path.to_owned(), reason: error.to_string() };
-    let mut reader = BufReader::new(File::open(path).map_err(failed)?);
+    let file = File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            AuditError::File { path: path.to_owned(), reason: "there is none: nothing has run here".into() }
+        }
+        _ => failed(error),
+    })?;
+    let mut reader = BufReader::new(file);
     let (mut head, mut seq) = (GENESIS, 0);
     loop {
         let line = read_line(&mut reader, &head, seq).map_err(|error| match error {

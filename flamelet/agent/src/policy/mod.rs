@@ -68,9 +68,8 @@ impl Policy {
     /// Reads a policy's text.
     pub fn parse(text: &str) -> Result<Self, String> {
         let file: PolicyFile = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-        let signers = file.signers.iter().map(|key| {
-            key.parse::<PublicKey>().map_err(|error| format!("signers: {error}; `flamectl keygen` prints public keys"))
-        });
+        let signers =
+            file.signers.iter().map(|key| key.parse::<PublicKey>().map_err(|error| format!("signers: {error}")));
         let policy = Self {
             signers: signers.collect::<Result<_, String>>()?,
             data: file.data,
