@@ -73,8 +73,9 @@ pub struct ChannelLimits {
     pub max_queued_messages: usize,
     /// Bytes in the outbox; an empty one takes any message. Default 2 GiB.
     pub max_queued_bytes: u64,
-    /// Bytes of messages that are received or wait for the guest. Default 128 MiB: a model of 100 MB and what of the next is on its way. A queue without
-    /// a large message takes any up to `max_message_bytes`.
+    /// Bytes of messages that are received or wait for the guest, and of large ones that it holds. Default 128 MiB: a model
+    /// of 100 MB and what of the next is on its way. A queue without a large message takes any up to `max_message_bytes`,
+    /// as soon as the guest holds none or waits for more.
     pub max_inbox_bytes: u64,
     /// How often an end with nothing else to say says that it lives. Default 3 s.
     pub heartbeat: Duration,
