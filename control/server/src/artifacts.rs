@@ -46,9 +46,14 @@ fn on_disk(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
 }
 
 impl Artifacts {
+    /// Folders below `home`, as they are.
+    pub fn at(home: &Path) -> Self {
+        Self { home: home.to_owned() }
+    }
+
     /// Folders below `home`, made if missing. Blocks.
     pub fn open(home: &Path) -> Result<Self, ArtifactError> {
-        let this = Self { home: home.to_owned() };
+        let this = Self::at(home);
         let partial = this.home.join(PARTIAL);
         match std::fs::remove_dir_all(&partial) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(on_disk(&partial)(error)),
@@ -66,9 +71,32 @@ impl Artifacts {
         self.home.join("code").join(sha256)
     }
 
+    /// Removes code that nothing needs any more. Blocks.
+    pub fn remove_code(&self, sha256: &str) -> Result<(), ArtifactError> {
+        let path = self.code_path(sha256);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(on_disk(&path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all models of a job. Blocks.
+    pub fn remove_models(&self, job: &JobId) -> Result<(), ArtifactError> {
+        let folder = self.home.join("models").join(job.as_str());
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(on_disk(&folder)(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Where a job's model of that digest is.
     pub fn model_path(&self, job: &JobId, sha256: &str) -> PathBuf {
         self.home.join("models").join(job.as_str()).join(sha256)
+    }
+
+    /// A path for a file that goes away at the next start at the latest.
+    pub fn scratch(&self) -> PathBuf {
+        self.partial_path()
     }
 
     /// Keeps code under its digest. Blocks.

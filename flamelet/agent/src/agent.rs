@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flame_api::notifier::{EventType, State};
-use flame_api::{Client, ClientError, TaskGrant};
+use flame_api::{AgentId, Client, ClientError, KeyError, TaskGrant};
 use flame_sandbox::{Auditor, Outcome, Sandbox, TaskSink};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use crate::AgentConfig;
 use crate::audit::{Event, TaskAudit, short};
 use crate::code;
 use crate::grant::task_spec;
+use crate::metrics::TaskMetrics;
 use crate::peers::Peers;
 use crate::policy::{Effective, effective};
 use crate::report::{AgentClient, Reporter};
@@ -39,6 +40,9 @@ pub enum AgentError {
     /// The address of the apiserver is none.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl From<SessionError> for AgentError {
@@ -56,11 +60,11 @@ pub async fn run(
     sandbox: Arc<Sandbox>,
     shutdown: CancellationToken,
 ) -> Result<Outcome, AgentError> {
-    let client = Client::new(&config.apiserver, None)?;
+    let client = Client::trusting(&config.apiserver, None, &config.trust)?;
     let (notices_in, mut notices) = mpsc::channel(QUEUE);
     let (reports, reports_out) = mpsc::channel(QUEUE);
     let (token_in, token) = watch::channel(None);
-    let identity = Identity { id: config.id.clone(), key: config.key.clone(), notifier: config.notifier.clone() };
+    let identity = Identity::of(&config).await?;
     let peers = Arc::new(Peers::new(&config.notifier));
     let session = Session::new(identity, notices_in, reports_out, token_in, Arc::clone(&peers));
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
@@ -104,6 +108,29 @@ pub async fn run(
             }
         }
     }
+}
+
+/// Serves several tasks, each with a session of its own and all in one sandbox, to the end of the last. One that fails
+/// ends no other. What became of each, in the order of the configurations.
+pub async fn run_all(
+    configs: Vec<AgentConfig>,
+    sandbox: &Arc<Sandbox>,
+    shutdown: &CancellationToken,
+) -> Vec<(AgentId, Result<Outcome, AgentError>)> {
+    let agents: Vec<_> = configs
+        .into_iter()
+        .map(|config| {
+            let id = config.id.clone();
+            let agent = tokio::spawn(run(config, Arc::clone(sandbox), shutdown.clone()));
+            (id, AbortOnDropHandle::new(agent))
+        })
+        .collect();
+    let mut ends = Vec::with_capacity(agents.len());
+    for (id, agent) in agents {
+        let end = agent.await.unwrap_or_else(|error| Err(AgentError::Refused(format!("the agent failed: {error}"))));
+        ends.push((id, end));
+    }
+    ends
 }
 
 async fn wait_for(task: &mut Option<RunningTask>) -> Result<Ended, oneshot::error::RecvError> {
@@ -209,8 +236,9 @@ async fn run_task(
         Err(error) => return Ended::failed(format!("the task could not be fetched: {error}")),
     };
     let attempt = grant.attempt;
+    let metrics = TaskMetrics::new(&config.metrics, &config.id);
     let audit = config.audit.clone().map(|log| Arc::new(TaskAudit { log, task: config.id.to_string(), attempt }));
-    let reporter = Arc::new(Reporter::new(client.clone(), attempt, audit.clone()));
+    let reporter = Arc::new(Reporter::new(client.clone(), attempt, audit.clone(), metrics.clone()));
     let delivered = CancellationToken::new();
     let delivery = tokio::spawn({
         let (reporter, delivered) = (Arc::clone(&reporter), delivered.clone());
@@ -219,6 +247,7 @@ async fn run_task(
     let mut statuses = 0;
     let outcome = match prepare(&config, (&sandbox, &client, &peers), grant, &reporter, audit.as_ref(), &stop).await {
         Ok((prepared, spec, transports)) => {
+            metrics.granted(&spec.limits);
             let running = Report { attempt, state: State::Running, reason: String::new() };
             statuses = u64::from(reports.send(running).await.is_ok());
             let outcome = run_guest(&sandbox, prepared, spec, &transports, &reporter).await;
@@ -237,6 +266,7 @@ async fn run_task(
     reporter.drain(DRAIN_WITHIN).await;
     delivered.cancel();
     let _ = delivery.await;
+    metrics.ended(&outcome);
     // An agent between tasks holds no models.
     flame_model::release_spare_memory();
     Ended { attempt: Some(attempt), reports: statuses, outcome }

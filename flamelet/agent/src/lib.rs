@@ -8,6 +8,7 @@
 //! path or a row.
 
 mod agent;
+mod agents_file;
 mod args;
 mod audit;
 mod broker;
@@ -15,13 +16,14 @@ mod check;
 mod cli;
 mod code;
 mod grant;
+mod metrics;
 mod peers;
 mod policy;
 mod report;
 mod session;
 mod transports;
 
-pub use agent::{AgentError, run};
+pub use agent::{AgentError, run, run_all};
 pub use args::{AgentConfig, Args, DataArg, P2pListen};
 pub use audit::{AuditError, AuditLog, ShowOptions, Verified, show, verify};
 pub use broker::BrokerArgs;
@@ -32,4 +34,5 @@ pub use flame_channel::inproc::InprocHub;
 pub use flame_channel::mqtt::TlsSettings;
 pub use flame_channel::p2p::Listen;
 pub use flame_sandbox::Outcome;
+pub use metrics::{Metrics, serve as serve_metrics};
 pub use policy::{Policy, PolicyError};

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{TaskAudit, used};
+use crate::metrics::TaskMetrics;
 
 /// Lines that wait at the most.
 const MAX_LINES: usize = 10_000;
@@ -62,7 +63,8 @@ impl AgentClient {
                 ClientError::Unreachable { .. } => true,
                 // The session may have been opened anew a moment ago; the next try has its token.
                 ClientError::Refused(problem) => {
-                    matches!(problem.code, Code::Unauthenticated | Code::Unavailable | Code::Internal)
+                    let passing = [Code::Unauthenticated, Code::Unavailable, Code::Internal, Code::TooManyRequests];
+                    passing.contains(&problem.code)
                 }
                 ClientError::Protocol { .. } => false,
             };
@@ -82,6 +84,7 @@ pub(crate) struct Reporter {
     client: AgentClient,
     attempt: u32,
     audit: Option<Arc<TaskAudit>>,
+    metrics: TaskMetrics,
     buffer: Mutex<Buffer>,
     changed: Notify,
     drained: Notify,
@@ -103,8 +106,8 @@ impl Buffer {
 }
 
 impl Reporter {
-    pub(crate) fn new(client: AgentClient, attempt: u32, audit: Option<Arc<TaskAudit>>) -> Self {
-        Self { client, attempt, audit, buffer: Mutex::default(), changed: Notify::new(), drained: Notify::new() }
+    pub(crate) fn new(client: AgentClient, attempt: u32, audit: Option<Arc<TaskAudit>>, metrics: TaskMetrics) -> Self {
+        Self { client, attempt, audit, metrics, buffer: Mutex::default(), changed: Notify::new(), drained: Notify::new() }
     }
 
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
@@ -202,7 +205,12 @@ impl TaskSink for Reporter {
         self.changed.notify_one();
     }
 
+    fn using(&self, usage: &Usage) {
+        self.metrics.using(usage);
+    }
+
     fn usage(&self, usage: &Usage) {
+        self.metrics.using(usage);
         if let Some(Err(error)) = self.audit.as_ref().map(|audit| audit.note(used(usage))) {
             tracing::error!(%error, "what the task used is not in the audit log");
         }

@@ -197,11 +197,13 @@ mod tests {
             key: Secret::new("key"),
             apiserver: "http://127.0.0.1:1".into(),
             notifier: "127.0.0.1:2".into(),
+            trust: flame_api::Trust::System,
             datasets: Vec::new(),
             policy: crate::Policy::default(),
             audit: None,
             broker_tls: flame_channel::mqtt::TlsSettings::default(),
             p2p_listen: listen.then(|| Listen { address: "127.0.0.1:0".into(), advertise: None }),
+            metrics: Arc::default(),
             inproc: None,
         }
     }

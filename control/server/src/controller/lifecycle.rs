@@ -1,20 +1,24 @@
 //! The rules of a job's life: pure, without store, clock or network.
 //!
 //! Every function takes the time and changes a [`Course`]; the caller makes the change durable before anything follows
-//! from it. States change through `JobState::transition` and `TaskState::transition` alone.
+//! from it. States change through the tables `JOB_LIFE` and `TASK_LIFE` of `flame-api` alone.
+
+mod absence;
+mod completion;
+mod renewal;
 
 use std::time::Duration;
 
-use flame_api::{Code, IllegalTransition, JobState, Problem, TaskCounts, TaskKind, TaskState, Timestamp};
+use flame_api::{
+    Code, IllegalStep, JobEventKind, JobState, JobStep, Problem, TaskCounts, TaskState, TaskStep, Timestamp,
+};
 
-use crate::store::records::{JobRecord, StopOrder, TaskRecord};
+use crate::store::records::{JobRecord, TaskRecord};
 
 /// Time that a stopped task has to end by itself.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Time that a participant has to end once the job has all that it needs.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(30);
-/// Completed tasks that a role needs unless the job says otherwise.
-const MIN_COMPLETED: u32 = 1;
 
 /// A job and all its tasks, in expansion order.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +27,19 @@ pub struct Course {
     pub job: JobRecord,
     /// Its tasks.
     pub tasks: Vec<TaskRecord>,
+    /// What happened and is not stored yet.
+    pub events: Vec<Happened>,
+}
+
+/// Something that happened; it gets its number when it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    /// When.
+    pub at: Timestamp,
+    /// What, and to whom.
+    pub kind: JobEventKind,
+    /// Why.
+    pub reason: String,
 }
 
 /// What an agent says of its task.
@@ -64,6 +81,11 @@ pub enum Wanted {
 }
 
 impl Course {
+    /// A job and its tasks as they are stored.
+    pub fn new(job: JobRecord, tasks: Vec<TaskRecord>) -> Self {
+        Self { job, tasks, events: Vec::new() }
+    }
+
     /// A task by its position.
     pub fn task(&self, position: u32) -> Option<&TaskRecord> {
         self.tasks.get(usize::try_from(position).ok()?)
@@ -71,7 +93,7 @@ impl Course {
 
     fn task_mut(&mut self, position: u32) -> Result<&mut TaskRecord, Problem> {
         let task = usize::try_from(position).ok().and_then(|position| self.tasks.get_mut(position));
-        task.ok_or_else(|| Problem::new(Code::NotFound, "the job has no such task"))
+        task.ok_or_else(no_such_task)
     }
 
     /// How many tasks stand where.
@@ -101,21 +123,21 @@ impl Course {
             let id = &job.id;
             let hint = match job.state {
                 state if state.is_final() => {
-                    "a job runs once; create another one: `flamectl create job FILE`".to_owned()
+                    format!("run it again by `flamectl update job {id} FILE`, or create another one")
                 }
                 _ => format!("it was started already; follow it by `flamectl watch job {id}`"),
             };
             return Err(wrong_state(format!("job {id} is {}, and only a ready job can be started", job.state), hint));
         }
-        self.step(JobState::Starting)?;
+        self.step(JobStep::Start, "", now)?;
         self.job.job.started_at = Some(now);
         self.job.run_until = self.job.max_run_time.map(|seconds| after(now, Duration::from_secs(seconds)));
         Ok(())
     }
 
     /// The start is durable: agents may be called and system tasks placed.
-    pub fn deploy(&mut self) -> Result<(), Problem> {
-        self.step(JobState::Deploying)
+    pub fn deploy(&mut self, now: Timestamp) -> Result<(), Problem> {
+        self.step(JobStep::Deploy, "", now)
     }
 
     /// A user, or the clock, stops the job.
@@ -131,7 +153,7 @@ impl Course {
             let message = format!("job {} is {what}{}, and only a job under way can be stopped", job.id, job.state);
             return Err(wrong_state(message, hint));
         }
-        self.step(JobState::Stopping)?;
+        self.step(JobStep::Stop, reason, now)?;
         reason.clone_into(&mut self.job.job.reason);
         self.order_all_to_stop(reason, STOP_GRACE, now)?;
         self.settle(now)
@@ -151,16 +173,20 @@ impl Course {
         }
         task.attempt = task.attempt.saturating_add(1);
         task.changed = true;
+        task.away_since = None;
+        let attempt = task.attempt;
         if task.state == TaskState::Running {
-            // A rejoin: seen by the time, because the state stays.
+            task.state = task.state.step(TaskStep::Rejoin).map_err(|error| illegal(&error))?;
             task.timestamp = now;
+            let kind = JobEventKind::Rejoined { agent: task.agent.clone(), role: task.role.clone(), attempt };
+            self.events.push(Happened { at: now, kind, reason: String::new() });
         }
-        Ok(task.attempt)
+        Ok(attempt)
     }
 
     /// An agent says how its task stands.
     pub fn status(&mut self, position: u32, attempt: u32, said: &Said, now: Timestamp) -> Result<Heard, Problem> {
-        let task = self.task_mut(position)?;
+        let task = self.task(position).ok_or_else(no_such_task)?;
         if attempt == 0 || attempt != task.attempt {
             return Ok(Heard::Fenced);
         }
@@ -168,46 +194,42 @@ impl Course {
             // The last word said again is fine, and so is one that came after a stop ran out.
             return Ok(if *said == Said::Running { Heard::Fenced } else { Heard::Accepted });
         }
+        let stop = task.stop.as_ref().map(|stop| stop.reason.clone());
         if task.state == TaskState::Ready {
-            turn(task, TaskState::Running, "", now)?;
+            self.turn(position, TaskStep::Run, "", now)?;
         }
         match said {
             Said::Running => {}
-            Said::Completed => turn(task, TaskState::Completed, "", now)?,
-            Said::Failed(reason) => turn(task, TaskState::Failed, reason, now)?,
+            Said::Completed => self.turn(position, TaskStep::Complete, "", now)?,
+            Said::Failed(reason) => self.turn(position, TaskStep::Fail, reason, now)?,
             Said::Terminated => {
-                let reason = task.stop.as_ref().map_or_else(|| "ended by its agent".into(), |stop| stop.reason.clone());
-                turn(task, TaskState::Terminated, &reason, now)?;
+                let reason = stop.unwrap_or_else(|| "ended by its agent".into());
+                self.turn(position, TaskStep::End, &reason, now)?;
             }
         }
         if self.job.job.state == JobState::Deploying {
-            self.step(JobState::Running)?;
+            self.step(JobStep::Run, "", now)?;
         }
         self.settle(now)?;
         Ok(Heard::Accepted)
     }
 
-    /// A task cannot be run, or what ran it is gone without a last word.
-    pub fn lost(&mut self, position: u32, reason: &str, now: Timestamp) -> Result<(), Problem> {
-        let task = self.task_mut(position)?;
-        if task.state.is_final() {
-            return Ok(());
-        }
-        match task.stop.clone() {
-            Some(stop) => turn(task, TaskState::Terminated, &stop.reason, now)?,
-            None => turn(task, TaskState::Failed, reason, now)?,
-        }
-        self.settle(now)
-    }
-
     /// Time has passed: deadlines that are over take effect.
     pub fn tick(&mut self, now: Timestamp) -> Result<(), Problem> {
-        for task in &mut self.tasks {
-            if !task.state.is_final()
-                && let Some(stop) = task.stop.clone()
-                && stop.until <= now
-            {
-                turn(task, TaskState::Terminated, &stop.reason, now)?;
+        for position in (0..).take(self.tasks.len()) {
+            let Some(task) = self.task(position).filter(|task| !task.state.is_final()) else { continue };
+            let lost = self.lost_at(task).is_some_and(|at| at <= now);
+            let stopped = task.stop.as_ref().filter(|stop| stop.until <= now).map(|stop| stop.reason.clone());
+            let retry = task.retry_at.is_some_and(|at| at <= now);
+            if retry {
+                let task = self.task_mut(position)?;
+                (task.retry_at, task.changed) = (None, true);
+            }
+            if let Some(reason) = stopped {
+                self.turn(position, TaskStep::End, &reason, now)?;
+            } else if lost {
+                let seconds = self.task(position).and_then(|task| self.may_be_away(task)).unwrap_or_default().as_secs();
+                self.lost(position, &format!("its agent had no session for {seconds} s"), now)?;
             }
         }
         let over = self.job.run_until.is_some_and(|until| until <= now);
@@ -221,9 +243,11 @@ impl Course {
     /// When `tick` has something to do next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let unfinished = self.tasks.iter().filter(|task| !task.state.is_final());
-        let stops = unfinished.filter_map(|task| task.stop.as_ref().map(|stop| stop.until));
+        let of_tasks = unfinished.flat_map(|task| {
+            [task.stop.as_ref().map(|stop| stop.until), task.retry_at, self.lost_at(task)].into_iter().flatten()
+        });
         let counts = self.job.job.state.is_active() && self.job.job.state != JobState::Stopping;
-        stops.chain(self.job.run_until.filter(|_| counts)).min()
+        of_tasks.chain(self.job.run_until.filter(|_| counts)).min()
     }
 
     /// What the agent of a task is to do now.
@@ -246,143 +270,37 @@ impl Course {
         }
     }
 
-    /// Applies the rule of completion: called after every change of a task.
-    fn settle(&mut self, now: Timestamp) -> Result<(), Problem> {
-        match self.job.job.state {
-            JobState::Stopping if self.all_ended() => {
-                self.step(JobState::Terminated)?;
-                self.job.job.ended_at = Some(now);
-            }
-            JobState::Deploying | JobState::Running => {
-                if let Some(reason) = self.out_of_reach() {
-                    self.step(JobState::Failed)?;
-                    self.job.job.reason = reason;
-                    self.job.job.ended_at = Some(now);
-                    return self.order_all_to_stop("the job failed", STOP_GRACE, now);
-                }
-                if !self.has_minimum() {
-                    return Ok(());
-                }
-                let system_left = self.tasks.iter().any(|task| task.kind == TaskKind::System && !task.state.is_final());
-                if !system_left && !self.all_ended() {
-                    self.order_leftovers_to_stop(now)?;
-                }
-                if self.all_ended() {
-                    self.step(JobState::Completed)?;
-                    self.job.job.ended_at = Some(now);
-                }
-            }
-            _ => {}
-        }
+    /// The one place where a job's state changes.
+    fn step(&mut self, step: JobStep, reason: &str, now: Timestamp) -> Result<(), Problem> {
+        let state = self.job.job.state.step(step).map_err(|error| illegal(&error))?;
+        self.job.job.state = state;
+        self.events.push(Happened { at: now, kind: JobEventKind::Job { state }, reason: reason.to_owned() });
         Ok(())
     }
 
-    /// Tasks per role: completed, unfinished, needed. In expansion order.
-    fn roles(&self) -> Vec<RoleTally<'_>> {
-        let mut tallies: Vec<RoleTally<'_>> = Vec::new();
-        for task in &self.tasks {
-            if tallies.iter().all(|tally| tally.role != task.role) {
-                let needed = self.job.min_completed.get(&task.role).copied().unwrap_or(MIN_COMPLETED);
-                tallies.push(RoleTally { role: &task.role, completed: 0, unfinished: 0, needed, failed: None });
-            }
-            let Some(tally) = tallies.iter_mut().find(|tally| tally.role == task.role) else { continue };
-            match task.state {
-                TaskState::Completed => tally.completed += 1,
-                TaskState::Failed => tally.failed = tally.failed.or(Some(task)),
-                TaskState::Terminated => {}
-                TaskState::Ready | TaskState::Running => tally.unfinished += 1,
-            }
+    /// The one place where a task's state changes.
+    fn turn(&mut self, position: u32, step: TaskStep, reason: &str, now: Timestamp) -> Result<(), Problem> {
+        let task = self.task_mut(position)?;
+        let state = task.state.step(step).map_err(|error| illegal(&error))?;
+        task.state = state;
+        task.timestamp = now;
+        task.changed = true;
+        task.away_since = None;
+        if state.is_final() {
+            task.retry_at = None;
         }
-        tallies
-    }
-
-    fn has_minimum(&self) -> bool {
-        self.roles().iter().all(|tally| tally.completed >= tally.needed)
-    }
-
-    /// Why the job cannot complete any more, if so.
-    fn out_of_reach(&self) -> Option<String> {
-        let roles = self.roles();
-        let tally = roles.iter().find(|tally| tally.completed + tally.unfinished < tally.needed)?;
-        let role = tally.role;
-        Some(match tally.failed {
-            Some(task) if tally.needed == MIN_COMPLETED => {
-                format!("role `{role}`: task {} failed: {}", short(task), task.reason)
-            }
-            Some(task) => format!(
-                "role `{role}` cannot reach {} completed tasks any more: task {} failed: {}",
-                tally.needed,
-                short(task),
-                task.reason
-            ),
-            None => {
-                format!("role `{role}` cannot reach {} completed tasks any more: the others were ended", tally.needed)
-            }
-        })
-    }
-
-    fn order_all_to_stop(&mut self, reason: &str, grace: Duration, now: Timestamp) -> Result<(), Problem> {
-        for task in &mut self.tasks {
-            order_to_stop(task, reason, reason, grace, now)?;
+        reason.clone_into(&mut task.reason);
+        if step != TaskStep::Restart {
+            let (agent, role, attempt) = (task.agent.clone(), task.role.clone(), task.attempt);
+            let kind = JobEventKind::Task { agent, role, state, attempt };
+            self.events.push(Happened { at: now, kind, reason: reason.to_owned() });
         }
-        Ok(())
-    }
-
-    fn order_leftovers_to_stop(&mut self, now: Timestamp) -> Result<(), Problem> {
-        for task in &mut self.tasks {
-            order_to_stop(task, "never joined", "the job has all that it needs", LEFTOVER_GRACE, now)?;
-        }
-        Ok(())
-    }
-
-    fn step(&mut self, to: JobState) -> Result<(), Problem> {
-        self.job.job.state = self.job.job.state.transition(to).map_err(|error| illegal(&error))?;
         Ok(())
     }
 }
 
-struct RoleTally<'a> {
-    role: &'a str,
-    completed: u32,
-    unfinished: u32,
-    needed: u32,
-    failed: Option<&'a TaskRecord>,
-}
-
-/// A task that nobody runs ends at once; one that runs gets an order, unless it has one already.
-fn order_to_stop(
-    task: &mut TaskRecord,
-    if_ready: &str,
-    if_running: &str,
-    grace: Duration,
-    now: Timestamp,
-) -> Result<(), Problem> {
-    match task.state {
-        TaskState::Ready => turn(task, TaskState::Terminated, if_ready, now),
-        TaskState::Running => {
-            let until = after(now, grace);
-            if task.stop.as_ref().is_none_or(|stop| stop.until > until) {
-                let grace_seconds = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
-                task.changed = true;
-                task.stop = Some(StopOrder { reason: if_running.to_owned(), until, grace_seconds });
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn turn(task: &mut TaskRecord, to: TaskState, reason: &str, now: Timestamp) -> Result<(), Problem> {
-    task.state = task.state.transition(to).map_err(|error| illegal(&error))?;
-    task.timestamp = now;
-    task.changed = true;
-    reason.clone_into(&mut task.reason);
-    Ok(())
-}
-
-/// The first digits of an agent id, enough to find it in a list.
-fn short(task: &TaskRecord) -> &str {
-    task.agent.as_str().get(..8).unwrap_or_default()
+fn no_such_task() -> Problem {
+    Problem::new(Code::NotFound, "the job has no such task")
 }
 
 fn after(now: Timestamp, span: Duration) -> Timestamp {
@@ -393,7 +311,7 @@ fn wrong_state(message: String, hint: impl Into<String>) -> Problem {
     Problem::new(Code::WrongState, message).hint(hint)
 }
 
-fn illegal(error: &IllegalTransition) -> Problem {
+fn illegal(error: &IllegalStep) -> Problem {
     Problem::new(Code::WrongState, error.to_string())
 }
 

@@ -2,10 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
 
+mod access;
 mod agent;
 mod edges;
+mod entities;
+mod events;
+mod job_events;
 mod jobs;
+mod life;
+mod openapi;
 mod peers;
 mod restart;
+mod secure;
 mod signatures;
 mod world;

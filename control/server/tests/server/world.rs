@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flame_api::{AgentId, Client, CreateDesign, Job, JobId, JobState, Task, TaskKind};
+use flame_api::notifier::State;
+use flame_api::{AgentId, Client, CreateDesign, DesignId, Job, JobId, JobState, Task, TaskKind};
 use flame_control::store::{MemoryStore, Store};
-use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Server, ServerConfig};
+use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Rates, Server, ServerConfig, Tls};
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
+
+use super::agent::Agent;
 
 /// The longest that any step of a test may take.
 const STEP: Duration = Duration::from_secs(30);
@@ -32,6 +35,10 @@ pub(crate) struct FakeDeployer {
 impl Deployer for FakeDeployer {
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    async fn check(&self) -> Result<(), DeployError> {
+        self.refusal.as_ref().map_or(Ok(()), |reason| Err(DeployError::new(reason.clone())))
     }
 
     async fn deploy(&self, launch: Launch) -> Result<(), DeployError> {
@@ -60,21 +67,55 @@ pub(crate) struct World {
     broker: TcpListener,
 }
 
+/// A job that was started, and its agents: connected, and told nothing yet.
+pub(crate) struct Crew {
+    pub(crate) job: JobId,
+    pub(crate) system: Task,
+    pub(crate) users: Vec<Task>,
+    /// What the deployer was asked for.
+    pub(crate) launch: Launch,
+    pub(crate) aggregator: Agent,
+    /// Their keys are `key 0`, `key 1` and so on.
+    pub(crate) trainers: Vec<Agent>,
+}
+
+impl Crew {
+    /// Everybody takes the grant and runs.
+    pub(crate) async fn run(&mut self) {
+        self.aggregator.run().await;
+        for trainer in &mut self.trainers {
+            trainer.run().await;
+        }
+    }
+
+    /// Everybody says so, trainers first.
+    pub(crate) async fn say(&mut self, state: State) {
+        for agent in self.trainers.iter_mut().chain([&mut self.aggregator]) {
+            let attempt = agent.attempt;
+            assert!(!agent.say(attempt, state, "").await.fenced);
+        }
+    }
+}
+
 pub(crate) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_on(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), None).await
+        Self::with_rates(Rates::default()).await
+    }
+
+    pub(crate) async fn with_rates(rates: Rates) -> Self {
+        Self::start_on(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), None, rates).await
     }
 
     pub(crate) async fn refusing_to_deploy(reason: &str) -> Self {
         let store = Arc::new(MemoryStore::default());
-        Self::start_on(store, tempfile::tempdir().unwrap(), Some(reason.to_owned())).await
+        Self::start_on(store, tempfile::tempdir().unwrap(), Some(reason.to_owned()), Rates::default()).await
     }
 
-    async fn start_on(store: Arc<dyn Store>, home: TempDir, refusal: Option<String>) -> Self {
+    async fn start_on(store: Arc<dyn Store>, home: TempDir, refusal: Option<String>, rates: Rates) -> Self {
         let (sender, launches) = mpsc::unbounded_channel();
         let deployer = Arc::new(FakeDeployer { launches: sender, revoked: watch::channel(Vec::new()).0, refusal });
         // Nothing in these tests speaks MQTT: somebody who answers is enough.
@@ -83,6 +124,8 @@ impl World {
             home: home.path().to_owned(),
             api: any_port(),
             notifier: any_port(),
+            tls: Tls::Off,
+            rates,
             broker: BrokerChoice::external(&format!("mqtt://{}", broker.local_addr().unwrap())).unwrap(),
             deployer: Arc::clone(&deployer) as Arc<dyn Deployer>,
             system_data: Vec::new(),
@@ -99,29 +142,48 @@ impl World {
         let Self { server, store, home, broker, .. } = self;
         within(server.shutdown()).await;
         drop(broker);
-        Self::start_on(store, home, None).await
+        Self::start_on(store, home, None, Rates::default()).await
     }
 
     /// A design with schema and code, and a job for that many trainers.
     pub(crate) async fn job(&self, trainers: u32, options: &str) -> JobId {
-        let client = &self.client;
-        if client.design(&"mnist".parse().unwrap()).await.is_err() {
-            let design = CreateDesign { id: "mnist".parse().unwrap(), description: String::new() };
-            client.create_design(&design).await.unwrap();
-            client.create_schema(&design.id, "schema.json", SCHEMA.to_owned()).await.unwrap();
-            client.create_code(&design.id, component(&["trainer", "aggregator"])).await.unwrap();
-        }
-        let job = format!(
-            r#"{{"designId": "mnist", "name": "digits", "seed": 7, "hyperparameters": {{"rounds": 3}},
-                 "dataSpec": {{"fromUser": {{"default": {trainers}}}}}{options}}}"#
-        );
-        client.create_job("job.json", job).await.unwrap().id
+        self.job_of(&self.client, trainers, options).await
+    }
+
+    /// The same for somebody.
+    pub(crate) async fn job_of(&self, client: &Client, trainers: u32, options: &str) -> JobId {
+        design(client).await;
+        client.create_job("job.json", job_file(trainers, options)).await.unwrap().id
+    }
+
+    /// The design of [`World::job`], with schema and code, if it is not there yet.
+    pub(crate) async fn design(&self) -> DesignId {
+        design(&self.client).await
     }
 
     pub(crate) async fn tasks(&self, job: &JobId) -> (Task, Vec<Task>) {
         let tasks = self.client.tasks(job).await.unwrap();
         let (mut system, user): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.kind == TaskKind::System);
         (system.remove(0), user)
+    }
+
+    /// Starts the job and connects its agents.
+    pub(crate) async fn start_job(&mut self, job: JobId) -> Crew {
+        let (system, users) = self.tasks(&job).await;
+        self.client.start(&job).await.unwrap();
+        let launch = self.launch().await;
+        let aggregator = Agent::connect(self, &launch.agent, launch.key.expose()).await.unwrap();
+        let mut trainers = Vec::new();
+        for (index, user) in users.iter().enumerate() {
+            trainers.push(Agent::connect(self, &user.agent, &format!("key {index}")).await.unwrap());
+        }
+        Crew { job, system, users, launch, aggregator, trainers }
+    }
+
+    /// A job for that many trainers, started, and its agents.
+    pub(crate) async fn crew(&mut self, trainers: u32, options: &str) -> Crew {
+        let job = self.job(trainers, options).await;
+        self.start_job(job).await
     }
 
     pub(crate) async fn launch(&mut self) -> Launch {
@@ -131,6 +193,22 @@ impl World {
     pub(crate) async fn until_revoked(&self, agent: &AgentId) {
         let mut revoked = self.deployer.revoked.subscribe();
         within(revoked.wait_for(|revoked| revoked.contains(agent))).await.unwrap();
+    }
+
+    /// Follows the job until nothing more can happen to it.
+    pub(crate) async fn until_settled(&self, job: &JobId) {
+        let mut events = within(self.client.follow_events(job, u64::MAX)).await.unwrap();
+        assert!(within(events.next()).await.is_none());
+    }
+
+    /// Waits until a participant's session is gone.
+    pub(crate) async fn until_away(&self, job: &JobId, user: usize) {
+        within(async {
+            while self.tasks(job).await.1[user].connected {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Follows the job until it is in the state.
@@ -146,6 +224,15 @@ impl World {
         })
         .await
     }
+}
+
+/// A job file for that many trainers; `options` continues its object.
+pub(crate) fn job_file(trainers: u32, options: &str) -> String {
+    let backend = if options.contains("\"backend\"") { "" } else { r#""backend": "mqtt","# };
+    format!(
+        r#"{{"designId": "mnist", "name": "digits", "seed": 7, {backend} "hyperparameters": {{"rounds": 3}},
+             "dataSpec": {{"fromUser": {{"default": {trainers}}}}}{options}}}"#
+    )
 }
 
 pub(crate) const SCHEMA: &str = r#"{
@@ -167,4 +254,15 @@ pub(crate) fn component(roles: &[&str]) -> Bytes {
     bytes.push(u8::try_from(section.len()).unwrap());
     bytes.extend(section);
     bytes.into()
+}
+
+/// The design of [`World::job`], with schema and code, if somebody does not have it yet.
+async fn design(client: &Client) -> DesignId {
+    let id: DesignId = "mnist".parse().unwrap();
+    if client.design(&id).await.is_err() {
+        client.create_design(&CreateDesign { id: id.clone(), description: String::new() }).await.unwrap();
+        client.create_schema(&id, "schema.json", SCHEMA.to_owned()).await.unwrap();
+        client.create_code(&id, component(&["trainer", "aggregator"])).await.unwrap();
+    }
+    id
 }
