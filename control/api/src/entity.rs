@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, DesignId, JobId, JobState, LogLevel, Progress, TaskKind, TaskState};
+use crate::{AgentId, DesignId, JobId, JobState, LogLevel, Progress, TaskKind, TaskState, UserName};
 
 /// Body of `POST /v1/designs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct CreateDesign {
 pub struct Design {
     /// The design's name.
     pub id: DesignId,
+    /// Whose it is; names are unique per owner.
+    #[serde(default)]
+    pub owner: UserName,
     /// For people; may be empty.
     pub description: String,
     /// When it was created.
@@ -114,6 +117,9 @@ pub struct Job {
     pub id: JobId,
     /// From the job file; empty where it gives none.
     pub name: String,
+    /// Whose it is.
+    #[serde(default)]
+    pub owner: UserName,
     /// The design that it runs.
     pub design: DesignId,
     /// Revision of the design's schema.

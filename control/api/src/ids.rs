@@ -94,6 +94,32 @@ id!(
     "an agent id has 40 lower-case hex digits",
     |text| is_hex(text, 40)
 );
+id!(
+    /// A user: who owns designs, data sets and jobs. 1 to 64 letters, digits, dots, underscores and hyphens, beginning with
+    /// a letter or digit.
+    UserName,
+    "user name",
+    "use 1 to 64 letters, digits, dots, underscores and hyphens, beginning with a letter or digit",
+    |text| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+    }
+);
+id!(
+    /// A bearer token's name for people and lists: 12 lower-case hex digits. It opens nothing.
+    TokenId,
+    "token id",
+    "a token id has 12 lower-case hex digits",
+    |text| is_hex(text, 12)
+);
+
+/// The owner of what was made before there were users, and of what the server's own token makes.
+impl Default for UserName {
+    fn default() -> Self {
+        Self("admin".into())
+    }
+}
 
 #[cfg(test)]
 mod tests {

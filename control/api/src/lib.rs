@@ -4,6 +4,7 @@
 //! the server's, expansion is `flame-tag`'s.
 
 mod agent;
+mod agent_key;
 mod client;
 mod encoding;
 mod entity;
@@ -11,23 +12,28 @@ mod ids;
 mod problem;
 mod secret;
 mod state;
+mod tls;
+mod token;
 
 pub use agent::{
     AgentReport, Backend, BrokerAccess, ChannelGrant, CodeRef, CodeSignature, LogLevel, LogLine, MetricRow,
     OptimizerChoice, Progress, RosterEntry, TaskGrant, TaskResources,
 };
+pub use agent_key::{KeyError, RANDOM_KEY, stretch};
 pub use client::{Client, ClientError};
 pub use encoding::{ChannelEncoding, MessageForm, TensorEncoding};
 pub use entity::{
     CodeComponent, CodeRevision, CreateDesign, Created, Design, DesignDetail, Job, JobCreated, JobSnapshot, LogRecord,
     MetricRecord, ModelArtifact, SchemaRevision, Task, TaskCounts,
 };
-pub use ids::{AgentId, DesignId, IdError, JobId};
+pub use ids::{AgentId, DesignId, IdError, JobId, TokenId, UserName};
 /// A point in time; RFC 3339 in JSON.
 pub use jiff::Timestamp;
 pub use problem::{Code, Problem};
 pub use secret::{Secret, SecretKey};
 pub use state::{IllegalTransition, JobState, TaskKind, TaskState};
+pub use tls::{CA_VARIABLE, Trust, TrustError};
+pub use token::{AuditRecord, CreateToken, Role, Token, TokenCreated};
 
 /// The notifier's protocol, generated from `proto/notifier.proto`.
 #[expect(

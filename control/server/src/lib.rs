@@ -16,13 +16,18 @@ mod config;
 pub mod controller;
 mod crypto;
 pub mod deploy;
+pub mod db;
 mod failure;
+mod listener;
 pub mod notifier;
 mod server;
 pub mod store;
+mod tls;
 
+pub use apiserver::Rates;
 pub use broker::BrokerChoice;
 pub use cli_config::{CliConfig, CliConfigError, write_cli_config};
 pub use config::ServerConfig;
 pub use deploy::{DeployError, Deployer, ExitReporter, Launch, ProcessDeployer};
 pub use server::{Server, StartError};
+pub use tls::{Tls, TlsError};

@@ -1,5 +1,6 @@
 //! Designs, schemas, code.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -8,7 +9,8 @@ use flame_api::{CreateDesign, Created, Design, DesignDetail, DesignId, SIGNATURE
 use flame_bundle::MAX_SIGNATURES;
 use serde::Deserialize;
 
-use super::reply::{Answer, Failure, InPath, InQuery, Reply, file, read, read_json, read_text};
+use super::auth::{Access, OfOwner};
+use super::reply::{Answer, Failure, InQuery, Reply, file, read, read_json, read_text};
 use super::{Api, MAX_CODE, MAX_TEXT};
 
 /// The name of the uploaded file, for messages.
@@ -26,22 +28,27 @@ impl FileName {
     }
 }
 
-pub(crate) async fn create(State(api): State<Api>, body: Body) -> Answer<Design> {
+pub(crate) async fn create(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    body: Body,
+) -> Answer<Design> {
     let create: CreateDesign = read_json(body, MAX_TEXT).await?;
-    Ok(Reply::created(api.controller.run(move |controller| controller.create_design(create)).await?))
+    let made = api.controller.run(move |controller| controller.create_design(access.owner, create));
+    Ok(Reply::created(made.await?))
 }
 
-pub(crate) async fn list(State(api): State<Api>) -> Answer<Vec<Design>> {
-    Ok(Reply::ok(api.controller.run(crate::controller::Controller::designs).await?))
+pub(crate) async fn list(State(api): State<Api>, Extension(access): Extension<Access>) -> Answer<Vec<Design>> {
+    Ok(Reply::ok(api.controller.run(move |controller| controller.designs(access.sees())).await?))
 }
 
-pub(crate) async fn one(State(api): State<Api>, InPath(design): InPath<DesignId>) -> Answer<DesignDetail> {
+pub(crate) async fn one(State(api): State<Api>, OfOwner(design): OfOwner<DesignId>) -> Answer<DesignDetail> {
     Ok(Reply::ok(api.controller.run(move |controller| controller.design_detail(&design)).await?))
 }
 
 pub(crate) async fn create_schema(
     State(api): State<Api>,
-    InPath(design): InPath<DesignId>,
+    OfOwner(design): OfOwner<DesignId>,
     InQuery(name): InQuery<FileName>,
     body: Body,
 ) -> Answer<Created> {
@@ -52,7 +59,7 @@ pub(crate) async fn create_schema(
 
 pub(crate) async fn schema(
     State(api): State<Api>,
-    InPath((design, version)): InPath<(DesignId, u32)>,
+    OfOwner((design, version)): OfOwner<(DesignId, u32)>,
 ) -> Result<Response, Failure> {
     let record = api.controller.run(move |controller| controller.schema(&design, Some(version))).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], record.text).into_response())
@@ -60,7 +67,7 @@ pub(crate) async fn schema(
 
 pub(crate) async fn create_code(
     State(api): State<Api>,
-    InPath(design): InPath<DesignId>,
+    OfOwner(design): OfOwner<DesignId>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Created> {
@@ -79,7 +86,7 @@ fn signature_lines(headers: &HeaderMap) -> Vec<String> {
 
 pub(crate) async fn code(
     State(api): State<Api>,
-    InPath((design, version)): InPath<(DesignId, u32)>,
+    OfOwner((design, version)): OfOwner<(DesignId, u32)>,
 ) -> Result<Response, Failure> {
     let record = api.controller.run(move |controller| controller.code(&design, Some(version))).await?;
     file(&api.controller.artifacts.code_path(&record.sha256)).await

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use flame_api::{Job, JobCreated, JobId, LogRecord, MetricRecord, ModelArtifact, Task};
 use futures::Stream;
 
+use super::auth::Access;
 use super::designs::FileName;
 use super::reply::{Answer, Failure, InPath, InQuery, Reply, file, read_text};
 use super::{Api, MAX_TEXT};
@@ -17,13 +19,18 @@ use super::{Api, MAX_TEXT};
 /// Silence after which a watch sends a comment, so that both sides know the other is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn create(State(api): State<Api>, InQuery(name): InQuery<FileName>, body: Body) -> Answer<JobCreated> {
+pub(crate) async fn create(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    InQuery(name): InQuery<FileName>,
+    body: Body,
+) -> Answer<JobCreated> {
     let text = read_text(body, MAX_TEXT).await?;
-    Ok(Reply::created(api.controller.create_job(name.or("job.json"), text).await?))
+    Ok(Reply::created(api.controller.create_job(access.owner, name.or("job.json"), text).await?))
 }
 
-pub(crate) async fn list(State(api): State<Api>) -> Answer<Vec<Job>> {
-    Ok(Reply::ok(api.controller.run(crate::controller::Controller::jobs).await?))
+pub(crate) async fn list(State(api): State<Api>, Extension(access): Extension<Access>) -> Answer<Vec<Job>> {
+    Ok(Reply::ok(api.controller.run(move |controller| controller.jobs(access.sees())).await?))
 }
 
 pub(crate) async fn one(State(api): State<Api>, InPath(job): InPath<JobId>) -> Answer<Job> {

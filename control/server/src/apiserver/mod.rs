@@ -4,20 +4,27 @@
 //! bodies that make no sense.
 
 mod agents;
+pub(crate) mod audit;
 mod auth;
+mod backup;
 mod designs;
 mod jobs;
+pub(crate) mod limits;
+pub(crate) mod metrics;
 mod reply;
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post, put};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, post, put};
 use flame_api::{Code, Problem};
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::Controller;
+pub use limits::Rates;
 use reply::{Failure, Reply};
 
 /// Longest schema or job file.
@@ -35,13 +42,17 @@ pub(crate) struct Api {
     pub(crate) controller: Arc<Controller>,
     /// SHA-256 of the admin token, hex.
     pub(crate) admin_token: Arc<str>,
+    pub(crate) tokens: Arc<tokens::Tokens>,
+    pub(crate) limits: Arc<limits::Limits>,
+    pub(crate) metrics: Arc<metrics::Metrics>,
+    pub(crate) audit: Arc<audit::Audit>,
     /// Cancelled when the server stops: ends streams that would go on.
     pub(crate) stopping: CancellationToken,
 }
 
 /// All routes.
 pub(crate) fn router(api: Api) -> Router {
-    let admin = Router::new()
+    let person = Router::new()
         .route("/v1/designs", get(designs::list).post(designs::create))
         .route("/v1/designs/{design}", get(designs::one))
         .route("/v1/designs/{design}/schemas", post(designs::create_schema))
@@ -58,21 +69,28 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/v1/jobs/{job}/logs", get(jobs::logs))
         .route("/v1/jobs/{job}/models", get(jobs::models))
         .route("/v1/jobs/{job}/models/{name}", get(jobs::model))
-        .route_layer(axum::middleware::from_fn_with_state(api.clone(), auth::admin));
+        .route("/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/v1/tokens/{token}", delete(tokens::revoke))
+        .route("/v1/audit", get(audit::list))
+        .route("/v1/backup", get(backup::backup))
+        .route_layer(from_fn_with_state(api.clone(), auth::person));
     let agent = Router::new()
         .route("/v1/agent/grant", post(agents::grant).get(agents::offer))
         .route("/v1/agent/code", get(agents::code))
         .route("/v1/agent/report", post(agents::report))
         .route("/v1/agent/models/{name}", put(agents::put_model))
-        .route_layer(axum::middleware::from_fn_with_state(api.clone(), auth::agent));
+        .route_layer(from_fn_with_state(api.clone(), auth::agent));
     Router::new()
         .route("/v1/health", get(health))
-        .merge(admin)
+        .route("/metrics", get(metrics::show))
+        .merge(person)
         .merge(agent)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         // Every handler reads its body up to a limit of its own.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(api.clone(), auth::rate))
+        .layer(from_fn_with_state(api.clone(), metrics::observe))
         .with_state(api)
 }
 

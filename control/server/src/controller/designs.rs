@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flame_api::{
-    Code, CodeComponent, CodeRef, CodeRevision, CreateDesign, Created, Design, DesignDetail, DesignId, Problem,
-    SchemaRevision, Timestamp,
+    Code, CodeComponent, CodeRef, CodeRevision, CreateDesign, Created, Design, DesignDetail, Problem,
+    SchemaRevision, Timestamp, UserName,
 };
 use flame_tag::Schema;
 use serde::Serialize;
@@ -17,32 +17,38 @@ use super::admission::admit;
 use super::jobs::{lacks, no_revision, refused};
 use crate::crypto;
 use crate::failure::{internal, not_found, store as store_failed};
-use crate::store::records::{CodeRecord, SchemaRecord, prefix, revision_key};
+use crate::store::records::{CodeRecord, DesignName, SchemaRecord, prefix, revision_key};
 use crate::store::{Tree, get_record, put_record, scan_records};
 
 impl Controller {
     /// Creates a design. Blocks.
-    pub(crate) fn create_design(&self, create: CreateDesign) -> Result<Design, Problem> {
-        let id = create.id;
+    pub(crate) fn create_design(&self, owner: UserName, create: CreateDesign) -> Result<Design, Problem> {
+        let id = DesignName::new(owner, create.id);
         let _lock = self.lock_designs();
         if get_record::<Design>(&*self.store, Tree::Designs, id.as_str()).map_err(store_failed)?.is_some() {
             return Err(Problem::new(Code::AlreadyExists, format!("design {id} exists already"))
                 .hint("choose another id, or add revisions to it: `flamectl create schema`, `flamectl create code`"));
         }
-        let design = Design { id, description: create.description, created_at: Timestamp::now() };
-        put_record(&*self.store, Tree::Designs, design.id.as_str(), &design).map_err(store_failed)?;
+        let design = Design {
+            id: id.id().clone(),
+            owner: id.owner().clone(),
+            description: create.description,
+            created_at: Timestamp::now(),
+        };
+        put_record(&*self.store, Tree::Designs, id.as_str(), &design).map_err(store_failed)?;
         Ok(design)
     }
 
-    /// All designs, oldest first. Blocks.
-    pub(crate) fn designs(&self) -> Result<Vec<Design>, Problem> {
-        let mut designs: Vec<Design> = scan_records(&*self.store, Tree::Designs, "").map_err(store_failed)?;
+    /// All designs of an owner, or of everybody, oldest first. Blocks.
+    pub(crate) fn designs(&self, owner: Option<&UserName>) -> Result<Vec<Design>, Problem> {
+        let theirs = owner.map(|owner| prefix(owner)).unwrap_or_default();
+        let mut designs: Vec<Design> = scan_records(&*self.store, Tree::Designs, &theirs).map_err(store_failed)?;
         designs.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(designs)
     }
 
     /// One design. Blocks.
-    pub(crate) fn design(&self, id: &DesignId) -> Result<Design, Problem> {
+    pub(crate) fn design(&self, id: &DesignName) -> Result<Design, Problem> {
         let design = get_record(&*self.store, Tree::Designs, id.as_str()).map_err(store_failed)?;
         design.ok_or_else(|| {
             let hint = format!(
@@ -53,11 +59,11 @@ impl Controller {
     }
 
     /// One design with its revisions. Blocks.
-    pub(crate) fn design_detail(&self, id: &DesignId) -> Result<DesignDetail, Problem> {
+    pub(crate) fn design_detail(&self, id: &DesignName) -> Result<DesignDetail, Problem> {
         let design = self.design(id)?;
         let schemas: Vec<SchemaRecord> =
-            scan_records(&*self.store, Tree::Schemas, &prefix(id)).map_err(store_failed)?;
-        let code: Vec<CodeRecord> = scan_records(&*self.store, Tree::Code, &prefix(id)).map_err(store_failed)?;
+            scan_records(&*self.store, Tree::Schemas, &id.prefix()).map_err(store_failed)?;
+        let code: Vec<CodeRecord> = scan_records(&*self.store, Tree::Code, &id.prefix()).map_err(store_failed)?;
         Ok(DesignDetail {
             design,
             schemas: schemas
@@ -83,7 +89,7 @@ impl Controller {
     }
 
     /// Adds a schema revision. `file` is the file's name, for messages. Blocks.
-    pub(crate) fn create_schema(&self, id: &DesignId, file: String, text: String) -> Result<Created, Problem> {
+    pub(crate) fn create_schema(&self, id: &DesignName, file: String, text: String) -> Result<Created, Problem> {
         self.design(id)?;
         let schema = Schema::parse(&text, &file).map_err(|problems| refused(&file, &problems))?;
         let roles = schema.roles.iter().map(|role| role.name.clone()).collect();
@@ -92,14 +98,14 @@ impl Controller {
     }
 
     /// A schema revision; the newest without a version. Blocks.
-    pub(crate) fn schema(&self, id: &DesignId, version: Option<u32>) -> Result<SchemaRecord, Problem> {
+    pub(crate) fn schema(&self, id: &DesignName, version: Option<u32>) -> Result<SchemaRecord, Problem> {
         self.revision(Tree::Schemas, id, version, "schema", "schema.json")
     }
 
     /// Adds a code revision, after admission.
     pub(crate) async fn create_code(
         self: &Arc<Self>,
-        id: DesignId,
+        id: DesignName,
         file: Bytes,
         signatures: Vec<String>,
     ) -> Result<Created, Problem> {
@@ -121,19 +127,19 @@ impl Controller {
     }
 
     /// A code revision; the newest without a version. Blocks.
-    pub(crate) fn code(&self, id: &DesignId, version: Option<u32>) -> Result<CodeRecord, Problem> {
+    pub(crate) fn code(&self, id: &DesignName, version: Option<u32>) -> Result<CodeRecord, Problem> {
         self.revision(Tree::Code, id, version, "code", "module.wasm")
     }
 
     fn add_revision<T: Serialize>(
         &self,
         tree: Tree,
-        id: &DesignId,
+        id: &DesignName,
         mut record: T,
         number: impl FnOnce(&mut T, u32),
     ) -> Result<Created, Problem> {
         let _lock = self.lock_designs();
-        let revisions = self.store.scan(tree, prefix(id).as_bytes()).map_err(store_failed)?.len();
+        let revisions = self.store.scan(tree, id.prefix().as_bytes()).map_err(store_failed)?.len();
         let version = u32::try_from(revisions).unwrap_or(u32::MAX).saturating_add(1);
         number(&mut record, version);
         put_record(&*self.store, tree, &revision_key(id, version), &record).map_err(store_failed)?;
@@ -143,7 +149,7 @@ impl Controller {
     fn revision<T: DeserializeOwned>(
         &self,
         tree: Tree,
-        id: &DesignId,
+        id: &DesignName,
         version: Option<u32>,
         what: &str,
         file: &str,
@@ -153,7 +159,7 @@ impl Controller {
             let record = get_record(&*self.store, tree, &revision_key(id, version)).map_err(store_failed)?;
             return record.ok_or_else(|| no_revision(id, what, version));
         }
-        let revisions: Vec<T> = scan_records(&*self.store, tree, &prefix(id)).map_err(store_failed)?;
+        let revisions: Vec<T> = scan_records(&*self.store, tree, &id.prefix()).map_err(store_failed)?;
         revisions.into_iter().next_back().ok_or_else(|| lacks(id, what, file))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flame_api::{
     AgentId, Backend, ChannelEncoding, Code, DesignId, Job, JobCreated, JobId, JobState, MessageForm, OptimizerChoice,
-    Problem, SecretKey, TaskKind, TaskResources, TaskState, TensorEncoding, Timestamp,
+    Problem, SecretKey, TaskKind, TaskResources, TaskState, TensorEncoding, Timestamp, UserName,
 };
 use flame_tag::{Compression, Expansion, JobSpec, Schema, TaskPlan};
 
@@ -14,7 +14,7 @@ use crate::crypto;
 use crate::deploy::Deployer;
 use crate::failure::{internal, not_found, store as store_failed};
 use crate::store::records::{
-    AgentRecord, CodeRecord, JobRecord, PlanRecord, SchemaRecord, TaskChannel, TaskRecord, channel_key, task_key,
+    AgentRecord, CodeRecord, DesignName, JobRecord, PlanRecord, SchemaRecord, TaskChannel, TaskRecord, channel_key, task_key,
 };
 use crate::store::{Batch, Tree};
 
@@ -23,20 +23,26 @@ const JOIN_TIMEOUT: u64 = 60;
 
 impl Controller {
     /// Creates a job from a job file. `file` is the file's name, for messages.
-    pub(crate) async fn create_job(self: &Arc<Self>, file: String, text: String) -> Result<JobCreated, Problem> {
-        self.run(move |this| this.create_job_now(&file, &text)).await
+    pub(crate) async fn create_job(
+        self: &Arc<Self>,
+        owner: UserName,
+        file: String,
+        text: String,
+    ) -> Result<JobCreated, Problem> {
+        self.run(move |this| this.create_job_now(owner, &file, &text)).await
     }
 
-    fn create_job_now(&self, file: &str, text: &str) -> Result<JobCreated, Problem> {
+    fn create_job_now(&self, owner: UserName, file: &str, text: &str) -> Result<JobCreated, Problem> {
         let loader = |path: &str| Err(format!("the server does not read `{path}`; flamectl puts such files inline"));
         let spec = JobSpec::parse(text, file, &loader).map_err(|problems| refused(file, &problems))?;
         let design: DesignId = spec
             .design_id
             .parse()
             .map_err(|error: flame_api::IdError| Problem::new(Code::Refused, format!("{file}: designId: {error}")))?;
-        self.design(&design)?;
-        let schema_record = self.schema(&design, spec.schema_version)?;
-        let code = self.code(&design, spec.code_version)?;
+        let name = DesignName::new(owner.clone(), design.clone());
+        self.design(&name)?;
+        let schema_record = self.schema(&name, spec.schema_version)?;
+        let code = self.code(&name, spec.code_version)?;
         let schema = Schema::parse(&schema_record.text, &schema_record.file)
             .map_err(|problems| refused(&schema_record.file, &problems))?;
         let roles: Vec<String> = code.components.keys().cloned().collect();
@@ -47,11 +53,12 @@ impl Controller {
             let message = format!("{file}: the job asks for what this version of Flame does not do");
             return Err(Problem::new(Code::Refused, message).problems(unserved));
         }
-        self.store_job(design, &spec, &schema_record, code, &expansion)
+        self.store_job(owner, design, &spec, &schema_record, code, &expansion)
     }
 
     fn store_job(
         &self,
+        owner: UserName,
         design: DesignId,
         spec: &JobSpec,
         schema: &SchemaRecord,
@@ -68,6 +75,7 @@ impl Controller {
             id: id.clone(),
             name: spec.name.clone(),
             design,
+            owner,
             schema_version: schema.version,
             code_version: code.version,
             state: JobState::Ready,
@@ -257,13 +265,13 @@ pub(super) fn refused(file: &str, problems: &flame_tag::Problems) -> Problem {
 }
 
 /// Why a design cannot run yet.
-pub(super) fn lacks(design: &DesignId, what: &str, file: &str) -> Problem {
+pub(super) fn lacks(design: &DesignName, what: &str, file: &str) -> Problem {
     Problem::new(Code::Refused, format!("design {design} has no {what} yet"))
         .hint(format!("add it: `flamectl create {what} {file} --design {design}`"))
 }
 
 /// A revision that was asked for by number is not there.
-pub(super) fn no_revision(design: &DesignId, what: &str, version: u32) -> Problem {
+pub(super) fn no_revision(design: &DesignName, what: &str, version: u32) -> Problem {
     not_found(
         format!("design {design} has no {what} version {version}"),
         format!("`flamectl get design {design}` lists its revisions"),

@@ -192,7 +192,7 @@ impl Controller {
         self: &Arc<Self>,
         agent: AgentId,
     ) -> Result<Result<tokio::sync::oneshot::Receiver<String>, String>, Problem> {
-        let key = crypto::random_secret()?;
+        let key = crypto::random_key()?;
         let hash = crypto::hash_random_key(&key);
         let id = agent.clone();
         self.run(move |this| {
@@ -207,6 +207,7 @@ impl Controller {
             key,
             apiserver: self.around.apiserver.clone(),
             notifier: self.around.notifier.clone(),
+            ca: self.around.ca.clone(),
             data: self.around.system_data.clone(),
             p2p_listen: self.around.p2p_listen,
             p2p_advertise: self.around.p2p_advertise.clone(),

@@ -6,12 +6,15 @@
 
 mod admission;
 mod agents;
+mod census;
 mod designs;
 mod grant;
 mod jobs;
 mod keeper;
 pub mod lifecycle;
+mod mail;
 mod models;
+mod owners;
 pub(crate) use models::check_name as check_model_name;
 mod reports;
 
@@ -20,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flame_api::{AgentId, BrokerAccess, Job, JobId, JobSnapshot, JobState, Problem, Task, Timestamp};
+use flame_api::{AgentId, BrokerAccess, Job, JobId, JobSnapshot, JobState, Problem, Task, Timestamp, UserName};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,12 +35,14 @@ use crate::notifier::Sessions;
 use crate::store::records::{AgentRecord, JobRecord, TaskRecord, Telemetry, prefix, task_key};
 use crate::store::{Batch, Store, Tree, get_record, put_record, scan_records};
 
-use lifecycle::{Course, Wanted};
+use lifecycle::Course;
 
 /// Calls into the store at a time. They block, so they are on threads of their own.
 const STORE_THREADS: usize = 16;
 /// Keys hashed at a time: each takes 19 MiB.
 const HASHING: usize = 4;
+/// Locks for first keys.
+const BINDINGS: usize = 64;
 
 /// What a controller needs to know of the server around it.
 pub(crate) struct Surroundings {
@@ -49,6 +54,8 @@ pub(crate) struct Surroundings {
     pub(crate) apiserver: String,
     /// `host:port`, for flamelets that are placed.
     pub(crate) notifier: String,
+    /// Who vouches for both over TLS, where it is a CA of the server's own.
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) broker: BrokerAccess,
     /// Where placed flamelets listen for their peers; the port is 0.
     pub(crate) p2p_listen: SocketAddr,
@@ -68,6 +75,8 @@ pub struct Controller {
     cells: Mutex<HashMap<JobId, Arc<JobCell>>>,
     /// Held while a design or revision is added.
     designing: Mutex<()>,
+    /// Held while an agent's first key is bound: one for many agents, so that they do not wait for each other's disk.
+    bindings: [Mutex<()>; BINDINGS],
     /// Who owns the keepers.
     keepers: TaskTracker,
     stopping: CancellationToken,
@@ -79,6 +88,7 @@ struct Placement {
     deployer: Arc<dyn Deployer>,
     apiserver: String,
     notifier: String,
+    ca: Option<PathBuf>,
     broker: BrokerAccess,
     p2p_listen: SocketAddr,
     p2p_advertise: Option<String>,
@@ -97,6 +107,8 @@ struct JobCell {
 #[derive(Default)]
 struct CellState {
     course: Option<Course>,
+    /// With the course, once something was changed.
+    mail: Option<mail::Mail>,
     telemetry: Option<Telemetry>,
 }
 
@@ -116,6 +128,7 @@ impl Controller {
                 deployer: around.deployer,
                 apiserver: around.apiserver,
                 notifier: around.notifier,
+                ca: around.ca,
                 broker: around.broker,
                 p2p_listen: around.p2p_listen,
                 p2p_advertise: around.p2p_advertise,
@@ -124,6 +137,7 @@ impl Controller {
             },
             cells: Mutex::default(),
             designing: Mutex::default(),
+            bindings: std::array::from_fn(|_| Mutex::default()),
             keepers: TaskTracker::new(),
             stopping: CancellationToken::new(),
             blocking: Semaphore::new(STORE_THREADS),
@@ -194,14 +208,21 @@ impl Controller {
         self.load(job, &mut state.course)?;
         // Taken out: whatever fails from here on leaves the cell empty, and the next one reads what is durable.
         let mut course = state.course.take().ok_or_else(|| unknown_job(job))?;
+        let mail = state.mail.take();
         let before = course.job.clone();
         let result = act(&mut course)?;
         let changed: Vec<&TaskRecord> = course.tasks.iter().filter(|task| task.changed).collect();
         if changed.is_empty() && before == course.job {
-            state.course = Some(course);
+            (state.course, state.mail) = (Some(course), mail);
             return Ok(result);
         }
         let mut batch = Batch::new();
+        let everybody = before.state() != course.job.state();
+        let mut mail = match mail {
+            Some(mail) => mail,
+            None => mail::Mail::load(&*self.store, job, &course)?,
+        };
+        let posted = mail.post(&mut batch, &course, everybody)?;
         if before != course.job {
             batch.put_record(Tree::Jobs, job.as_str(), &course.job).map_err(store_failed)?;
         }
@@ -210,7 +231,6 @@ impl Controller {
         }
         self.store.commit(batch).map_err(store_failed)?;
 
-        let everybody = before.state() != course.job.state();
         if everybody {
             let (from, to) = (before.state(), course.job.state());
             tracing::info!(%job, %from, %to, reason = course.job.job.reason, "a job changed");
@@ -220,13 +240,11 @@ impl Controller {
                 tracing::info!(%job, agent = %task.agent, role = task.role, state = %task.state, attempt = task.attempt,
                     reason = task.reason, "a task changed");
             }
-            if everybody || task.changed {
-                self.sessions.wake(&task.agent);
-            }
             task.changed = false;
         }
+        self.sessions.post(posted);
         // A job that is over is read from the store from now on.
-        state.course = (!course.job.settled).then_some(course);
+        (state.course, state.mail) = if course.job.settled { (None, None) } else { (Some(course), Some(mail)) };
         drop(state);
         cell.changed.send_modify(|count| *count += 1);
         Ok(result)
@@ -242,10 +260,11 @@ impl Controller {
         Ok(())
     }
 
-    /// All jobs, oldest first.
-    pub(crate) fn jobs(&self) -> Result<Vec<Job>, Problem> {
+    /// All jobs of an owner, or of everybody, oldest first.
+    pub(crate) fn jobs(&self, owner: Option<&UserName>) -> Result<Vec<Job>, Problem> {
         let records = scan_records::<JobRecord>(&*self.store, Tree::Jobs, "").map_err(store_failed)?;
-        let mut jobs: Vec<Job> = records.into_iter().map(|record| record.job).collect();
+        let theirs = records.into_iter().filter(|record| owner.is_none_or(|owner| record.job.owner == *owner));
+        let mut jobs: Vec<Job> = theirs.map(|record| record.job).collect();
         jobs.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(jobs)
     }
@@ -317,9 +336,11 @@ impl Controller {
         })
     }
 
-    /// What an agent is to do now.
-    pub(crate) fn wanted(&self, agent: &AgentRecord) -> Result<Wanted, Problem> {
-        self.look(&agent.job, |course| Ok(course.wanted(agent.position)))
+    /// Held while an agent's first key is bound.
+    fn binding(&self, agent: &AgentId) -> MutexGuard<'_, ()> {
+        let stripe = agent.as_str().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let lock = self.bindings.get(stripe % BINDINGS).unwrap_or(&self.designing);
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write_agent(&self, id: &AgentId, record: &AgentRecord) -> Result<(), Problem> {
@@ -327,6 +348,6 @@ impl Controller {
     }
 }
 
-fn unknown_job(job: &JobId) -> Problem {
+pub(crate) fn unknown_job(job: &JobId) -> Problem {
     not_found(format!("job {job} not found"), "`flamectl get jobs` lists the jobs")
 }

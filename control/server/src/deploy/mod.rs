@@ -46,6 +46,8 @@ pub struct Launch {
     pub apiserver: String,
     /// `host:port`.
     pub notifier: String,
+    /// Certificates (PEM) of who vouches for both over TLS, where the machine does not know them.
+    pub ca: Option<PathBuf>,
     /// Data sets that the operator grants to system tasks.
     pub data: Vec<(String, PathBuf)>,
     /// Where it listens for its peers; port 0 takes a free one.

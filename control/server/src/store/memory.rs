@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Batch, Entry, Store, StoreError, Tree};
+use super::{Batch, Entry, Store, StoreError, Tree, Visit};
 
 type Entries = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
 
@@ -31,6 +31,12 @@ impl Store for MemoryStore {
         Ok(within.map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 
+    fn page(&self, tree: Tree, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let all = self.scan(tree, prefix)?;
+        let rest = all.into_iter().filter(|(key, _)| after < prefix || key.as_slice() > after);
+        Ok(rest.take(limit).collect())
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut entries = self.entries();
         for write in batch.writes {
@@ -40,5 +46,17 @@ impl Store for MemoryStore {
             };
         }
         Ok(())
+    }
+
+    fn commit_soon(&self, batch: Batch) -> Result<(), StoreError> {
+        self.commit(batch)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.entries().iter().try_for_each(|((tree, key), value)| visit(*tree, key, value))
     }
 }

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
 
+mod access;
 mod agent;
 mod edges;
+mod events;
 mod jobs;
 mod peers;
 mod restart;
+mod secure;
 mod signatures;
 mod world;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use flame_api::{AgentId, Client, CreateDesign, Job, JobId, JobState, Task, TaskKind};
 use flame_control::store::{MemoryStore, Store};
-use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Server, ServerConfig};
+use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Rates, Server, ServerConfig, Tls};
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -66,15 +66,19 @@ pub(crate) fn any_port() -> SocketAddr {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_on(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), None).await
+        Self::with_rates(Rates::default()).await
+    }
+
+    pub(crate) async fn with_rates(rates: Rates) -> Self {
+        Self::start_on(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), None, rates).await
     }
 
     pub(crate) async fn refusing_to_deploy(reason: &str) -> Self {
         let store = Arc::new(MemoryStore::default());
-        Self::start_on(store, tempfile::tempdir().unwrap(), Some(reason.to_owned())).await
+        Self::start_on(store, tempfile::tempdir().unwrap(), Some(reason.to_owned()), Rates::default()).await
     }
 
-    async fn start_on(store: Arc<dyn Store>, home: TempDir, refusal: Option<String>) -> Self {
+    async fn start_on(store: Arc<dyn Store>, home: TempDir, refusal: Option<String>, rates: Rates) -> Self {
         let (sender, launches) = mpsc::unbounded_channel();
         let deployer = Arc::new(FakeDeployer { launches: sender, revoked: watch::channel(Vec::new()).0, refusal });
         // Nothing in these tests speaks MQTT: somebody who answers is enough.
@@ -83,6 +87,8 @@ impl World {
             home: home.path().to_owned(),
             api: any_port(),
             notifier: any_port(),
+            tls: Tls::Off,
+            rates,
             broker: BrokerChoice::external(&format!("mqtt://{}", broker.local_addr().unwrap())).unwrap(),
             deployer: Arc::clone(&deployer) as Arc<dyn Deployer>,
             system_data: Vec::new(),
@@ -99,12 +105,16 @@ impl World {
         let Self { server, store, home, broker, .. } = self;
         within(server.shutdown()).await;
         drop(broker);
-        Self::start_on(store, home, None).await
+        Self::start_on(store, home, None, Rates::default()).await
     }
 
     /// A design with schema and code, and a job for that many trainers.
     pub(crate) async fn job(&self, trainers: u32, options: &str) -> JobId {
-        let client = &self.client;
+        self.job_of(&self.client, trainers, options).await
+    }
+
+    /// The same for somebody.
+    pub(crate) async fn job_of(&self, client: &Client, trainers: u32, options: &str) -> JobId {
         if client.design(&"mnist".parse().unwrap()).await.is_err() {
             let design = CreateDesign { id: "mnist".parse().unwrap(), description: String::new() };
             client.create_design(&design).await.unwrap();
@@ -131,6 +141,16 @@ impl World {
     pub(crate) async fn until_revoked(&self, agent: &AgentId) {
         let mut revoked = self.deployer.revoked.subscribe();
         within(revoked.wait_for(|revoked| revoked.contains(agent))).await.unwrap();
+    }
+
+    /// Waits until a participant's session is gone.
+    pub(crate) async fn until_away(&self, job: &JobId, user: usize) {
+        within(async {
+            while self.tasks(job).await.1[user].connected {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Follows the job until it is in the state.

@@ -15,6 +15,7 @@ fn course(trainers: u32) -> Course {
     let job = Job {
         id: id.clone(),
         name: String::new(),
+        owner: flame_api::UserName::default(),
         design: "d".parse().unwrap(),
         schema_version: 1,
         code_version: 1,
@@ -41,7 +42,13 @@ fn course(trainers: u32) -> Course {
         stop: None,
         changed: false,
     };
-    let record = JobRecord { job, min_completed: BTreeMap::new(), max_run_time: None, run_until: None, settled: false };
+    let record = JobRecord {
+        job,
+        min_completed: BTreeMap::new(),
+        max_run_time: None,
+        run_until: None,
+        settled: false,
+    };
     Course { job: record, tasks: (0..=trainers).map(task).collect() }
 }
 
