@@ -7,6 +7,7 @@ use crate::{Secret, TokenId, UserName};
 
 /// What a token opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Everything of everybody, tokens and the audit log.
@@ -41,6 +42,7 @@ impl std::str::FromStr for Role {
 
 /// Body of `POST /v1/tokens`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateToken {
     /// Whose it is.
@@ -62,6 +64,7 @@ fn user_role() -> Role {
 
 /// A token as lists show it (`GET /v1/tokens`). The token itself is nowhere but with its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Token {
     /// Names it in lists, in the audit log and for `DELETE /v1/tokens/{id}`.
@@ -80,6 +83,7 @@ pub struct Token {
 
 /// Answer to `POST /v1/tokens`: the only time that the token is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TokenCreated {
     /// What the list shows.
@@ -91,6 +95,7 @@ pub struct TokenCreated {
 
 /// A change, and who made it (`GET /v1/audit`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AuditRecord {
     /// Counts up from 1; none is missing.

@@ -13,7 +13,7 @@ use crate::schema::Backend;
 /// Gives the text of a file that a job file names, or says why it cannot be read.
 pub type Loader<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 28] = [
     "designId",
     "name",
     "schemaVersion",
@@ -39,6 +39,8 @@ const FIELDS: [&str; 26] = [
     "minCompleted",
     "compression",
     "resources",
+    "maxRestarts",
+    "rejoinTimeout",
     "deterministic",
 ];
 /// The fields that the later generation keeps in its model spec.
@@ -110,6 +112,8 @@ fn read_plain(r: &mut Reader, object: &Object<'_>) -> JobSpec {
         min_completed: read_counts(r, object.get("minCompleted").as_ref(), "write {role: number}"),
         compression: compression::read(r, object),
         resources: read_resources(r, object),
+        max_restarts: object.get("maxRestarts").and_then(|at| r.integer(&at, 0)),
+        rejoin_timeout: object.get("rejoinTimeout").and_then(|at| r.integer(&at, 1)),
         deterministic: object.get("deterministic").and_then(|at| r.boolean(&at)).unwrap_or(false),
         places: Places::default(),
     }

@@ -74,15 +74,21 @@ impl Audit {
 }
 
 /// Which records.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Which {
+    /// Number of the last record that is known.
     #[serde(default)]
     after: u64,
+    /// Records of the answer: 1,000 at most, and without it.
+    #[param(minimum = 1, maximum = 1000)]
     limit: Option<u64>,
 }
 
-/// Records after a number, oldest first.
+/// Who changed what: the records after a number, oldest first. For admins.
+#[utoipa::path(get, path = "/v1/audit", tag = "server", params(Which),
+    responses((status = 200, body = Vec<AuditRecord>)))]
 pub(crate) async fn list(
     State(api): State<Api>,
     Extension(access): Extension<Access>,

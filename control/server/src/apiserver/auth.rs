@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::RequestExt;
-use flame_api::{AgentId, Code, DesignId, JobId, Problem, Role, Timestamp, TokenId, UserName};
+use flame_api::{AgentId, Code, Dataset, DatasetId, DesignId, JobId, Problem, Role, Timestamp, TokenId, UserName};
 
 use super::Api;
 use super::audit::Change;
@@ -151,7 +151,7 @@ pub(crate) async fn person(State(api): State<Api>, mut request: Request, next: N
     }
     let params: Result<RawPathParams, _> = request.extract_parts().await;
     let params = params.map_err(IntoResponse::into_response)?;
-    check_path(&api, &mut access, &params).await.map_err(|problem| Failure(problem).into_response())?;
+    check_path(&api, &mut access, &params, !changes(request.method())).await.map_err(|problem| Failure(problem).into_response())?;
     let is_change = changes(request.method());
     let change = is_change.then(|| change(&request, access.user.to_string(), access.token.clone()));
     request.extensions_mut().insert(access);
@@ -197,10 +197,34 @@ pub(crate) async fn agent(State(api): State<Api>, mut request: Request, next: Ne
 }
 
 /// Whether the caller may see what the path names. What is not theirs is not there.
-async fn check_path(api: &Api, access: &mut Access, params: &RawPathParams) -> Result<(), Problem> {
+async fn check_path(
+    api: &Api,
+    access: &mut Access,
+    params: &RawPathParams,
+    reads: bool,
+) -> Result<(), Problem> {
     for (name, value) in params {
         match name {
             // What does not parse is refused where it is used.
+            "dataset" => {
+                let Ok(dataset) = value.parse::<DatasetId>() else { continue };
+                let known = api.controller.run(move |controller| controller.dataset(&dataset)).await;
+                let may = |dataset: &Dataset| access.may(&dataset.owner) || (reads && dataset.is_public);
+                if let Ok(dataset) = known.as_ref()
+                    && !may(dataset)
+                {
+                    return Err(crate::controller::unknown_dataset(&dataset.id));
+                }
+            }
+            "agent" if !access.is_admin() => {
+                let Ok(agent) = value.parse::<AgentId>() else { continue };
+                let id = agent.clone();
+                let owner = api.controller.run(move |controller| controller.agent_owner(&id)).await?;
+                if !access.may(&owner) {
+                    return Err(crate::controller::unknown_agent(&agent));
+                }
+            }
+            "compute" if !reads => access.admin("a change of computes").map_err(|failure| failure.0)?,
             "job" => {
                 let Ok(job) = value.parse::<JobId>() else { continue };
                 if access.is_admin() {

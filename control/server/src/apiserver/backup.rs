@@ -13,6 +13,9 @@ use super::reply::{Failure, file};
 use crate::failure::internal;
 use crate::store::export;
 
+/// Everything that the store has, of one moment, in the export format of `flame-control db`. For admins.
+#[utoipa::path(get, path = "/v1/backup", tag = "server",
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 pub(crate) async fn backup(
     State(api): State<Api>,
     Extension(access): Extension<Access>,

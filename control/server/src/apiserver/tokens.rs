@@ -7,10 +7,11 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::StatusCode;
 use flame_api::{Code, CreateToken, Problem, Role, Secret, Timestamp, Token, TokenCreated, TokenId, UserName};
 
 use super::auth::Access;
-use super::reply::{Answer, InPath, Reply, read_json};
+use super::reply::{Answer, Failure, InPath, Reply, read_json};
 use super::{Api, MAX_TEXT};
 use crate::crypto;
 use crate::failure::{not_found, store as store_failed};
@@ -115,6 +116,9 @@ impl Tokens {
     }
 }
 
+/// Makes a bearer token. The answer is the only place where it stands.
+#[utoipa::path(post, path = "/v1/tokens", tag = "server", request_body = CreateToken,
+    responses((status = 201, body = TokenCreated)))]
 pub(crate) async fn create(
     State(api): State<Api>,
     Extension(access): Extension<Access>,
@@ -143,6 +147,8 @@ pub(crate) async fn create(
     Ok(Reply::created(made.await?))
 }
 
+/// Bearer tokens, oldest first: all for an admin, a user's own for a user.
+#[utoipa::path(get, path = "/v1/tokens", tag = "server", responses((status = 200, body = Vec<Token>)))]
 pub(crate) async fn list(
     State(api): State<Api>,
     Extension(access): Extension<Access>,
@@ -150,12 +156,15 @@ pub(crate) async fn list(
     Ok(Reply::ok(api.tokens.list(access.sees())))
 }
 
+/// Revokes a bearer token: it does not hold any more.
+#[utoipa::path(delete, path = "/v1/tokens/{token}", tag = "server", params(("token" = TokenId, Path)),
+    responses((status = 204)))]
 pub(crate) async fn revoke(
     State(api): State<Api>,
     Extension(access): Extension<Access>,
     InPath(token): InPath<TokenId>,
-) -> Answer<serde_json::Value> {
+) -> Result<StatusCode, Failure> {
     let tokens = Arc::clone(&api.tokens);
     api.controller.run(move |_| tokens.revoke(&token, access.sees())).await?;
-    Ok(Reply::ok(serde_json::json!({})))
+    Ok(StatusCode::NO_CONTENT)
 }

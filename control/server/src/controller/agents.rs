@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use flame_api::{AgentId, Code, Problem, TaskKind, Timestamp};
+use flame_api::{Agent, AgentId, Code, Page, Problem, TaskKind, Timestamp, UserName};
 
-use super::Controller;
 use super::lifecycle::{Heard, Said};
+use super::{Controller, Paging};
 use crate::crypto::{self, Presented};
-use crate::failure::internal;
+use crate::failure::{internal, store as store_failed};
 use crate::store::records::{AgentRecord, KeyHash};
+use crate::store::{Batch, Tree};
 
 /// Longest key that is taken, in bytes.
 const MAX_KEY: usize = 1024;
@@ -58,12 +59,14 @@ impl Controller {
         let (record, first) = self
             .run(move |this| {
                 // Of two first keys, one is the first.
-                let _lock = this.binding(&agent);
-                let mut record = this.agent(&agent)?;
-                let first = record.key.is_none();
+                let mut first = false;
+                let record = this.update_agent(&agent, |record| {
+                    first = record.key.is_none();
+                    record.key.get_or_insert(hash);
+                })?;
+                // What decides who may come in is on disk before anybody is let in by it.
+                this.store.settle().map_err(store_failed)?;
                 if first {
-                    record.key = Some(hash);
-                    this.write_agent(&agent, &record)?;
                     tracing::info!(%agent, "an agent joined for the first time; its key is bound");
                 }
                 Ok((record, first))
@@ -87,9 +90,77 @@ impl Controller {
     }
 
     /// Hashing takes long and much memory: a few at a time, off the executor.
-    async fn hash<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    pub(super) async fn hash<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let _permit = self.hashing.acquire().await.map_err(|error| internal(&error))?;
         tokio::task::spawn_blocking(act).await.map_err(|error| internal(&error))
+    }
+
+    /// Changes an agent's record under its job's lock. It is durable once the store is settled. Blocks.
+    pub(super) fn update_agent(
+        &self,
+        id: &AgentId,
+        change: impl FnOnce(&mut AgentRecord),
+    ) -> Result<AgentRecord, Problem> {
+        let cell = self.cell(&self.agent(id)?.job)?;
+        let _lock = cell.lock();
+        let mut record = self.agent(id)?;
+        change(&mut record);
+        let mut batch = Batch::new();
+        batch.put_record(Tree::Agents, id.as_str(), &record).map_err(store_failed)?;
+        self.store.commit_soon(batch).map_err(store_failed)?;
+        Ok(record)
+    }
+
+    /// An agent has opened a session, and says what it is. Blocks.
+    pub(crate) fn arrived(&self, id: &AgentId, version: String, hostname: String) -> Result<(), Problem> {
+        let record = self.update_agent(id, |record| {
+            record.last_seen = Some(Timestamp::now());
+            (record.version, record.hostname) = (version, hostname);
+        })?;
+        self.change(&record.job, |course| course.back(record.position))?;
+        // Watchers see who is there.
+        self.cell(&record.job)?.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// An agent's session has ended, and no newer one has taken its place. Blocks.
+    pub(crate) fn departed(&self, id: &AgentId) -> Result<(), Problem> {
+        let now = Timestamp::now();
+        let record = self.update_agent(id, |record| record.last_seen = Some(now))?;
+        if self.sessions.is_connected(id) {
+            return Ok(());
+        }
+        self.change(&record.job, |course| course.away(record.position, now))?;
+        self.cell(&record.job)?.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// A page of the agents of an owner's jobs, or of all, by id. Blocks.
+    pub(crate) fn agents(&self, owner: Option<&UserName>, paging: &Paging) -> Result<Page<Agent>, Problem> {
+        self.keyed_page(Tree::Agents, "", paging, |key, record: AgentRecord| {
+            if owner.is_some_and(|owner| !self.job_owner(&record.job).is_ok_and(|of| of == *owner)) {
+                return None;
+            }
+            Some(self.agent_view(key.parse().ok()?, record))
+        })
+    }
+
+    /// One agent, as users see it. Blocks.
+    pub(crate) fn agent_detail(&self, id: &AgentId) -> Result<Agent, Problem> {
+        self.agent(id).map(|record| self.agent_view(id.clone(), record))
+    }
+
+    fn agent_view(&self, id: AgentId, record: AgentRecord) -> Agent {
+        Agent {
+            connected: self.sessions.is_connected(&id),
+            id,
+            job: record.job,
+            kind: record.kind,
+            bound: record.key.is_some(),
+            last_seen: record.last_seen,
+            version: record.version,
+            hostname: record.hostname,
+        }
     }
 
     /// Takes an agent's word on its task.

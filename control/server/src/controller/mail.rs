@@ -1,12 +1,14 @@
 //! What agents are to be told. An order becomes a numbered letter in the same durable step as the change that it follows
 //! from, and stays until the agent has read it; the newest one stays, so that an agent that starts anew gets it again.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use flame_api::{AgentId, JobId, Problem};
 
 use super::Controller;
 use super::lifecycle::{Course, Wanted};
 use crate::failure::store as store_failed;
-use crate::store::records::{AgentRecord, Letter, Mailbox, Order, task_key};
+use crate::store::records::{AgentRecord, Letter, Mailbox, Order, TaskRecord, mailbox_key};
 use crate::store::{Batch, Store, Tree, get_record};
 
 impl Mailbox {
@@ -60,17 +62,15 @@ pub(super) struct Mail {
 impl Mail {
     /// Blocks.
     pub(super) fn load(store: &dyn Store, job: &JobId, course: &Course) -> Result<Self, Problem> {
-        let mut boxes = vec![Mailbox::default(); course.tasks.len()];
+        let mut by_key = BTreeMap::new();
         let prefix = crate::store::records::prefix(job);
         for (key, mailbox) in
             crate::store::page_records(store, Tree::Mailboxes, &prefix, b"", usize::MAX).map_err(store_failed)?
         {
-            let position = std::str::from_utf8(&key).ok().and_then(|key| key.rsplit('/').next()?.parse::<usize>().ok());
-            if let Some(place) = position.and_then(|position| boxes.get_mut(position)) {
-                *place = mailbox;
-            }
+            by_key.insert(key, mailbox);
         }
-        Ok(Self { boxes })
+        let of = |task: &TaskRecord| by_key.remove(mailbox_key(job, &task.agent).as_bytes()).unwrap_or_default();
+        Ok(Self { boxes: course.tasks.iter().map(of).collect() })
     }
 
     /// Adds to a batch what has to be said after a change, to everybody or to those whose tasks changed. Who is to be told
@@ -88,10 +88,31 @@ impl Mail {
             }
             let Some(letter) = order(course.wanted(task.position)).and_then(|order| mailbox.post(order)) else { continue };
             posted.push((task.agent.clone(), letter.clone()));
-            let key = task_key(&task.job, task.position);
+            let key = mailbox_key(&task.job, &task.agent);
             batch.put_record(Tree::Mailboxes, &key, mailbox).map_err(store_failed)?;
         }
         Ok(posted)
+    }
+
+    /// For other tasks of the same job: who stays goes on with the same numbers, and has nothing to read. Blocks.
+    pub(super) fn renew(
+        store: &dyn Store,
+        old: &Course,
+        tasks: &[TaskRecord],
+        batch: &mut Batch,
+    ) -> Result<(), Problem> {
+        let stay: BTreeSet<&AgentId> = tasks.iter().map(|task| &task.agent).collect();
+        let mail = Self::load(store, &old.job.job.id, old)?;
+        for (task, mailbox) in old.tasks.iter().zip(mail.boxes) {
+            let key = mailbox_key(&task.job, &task.agent);
+            if stay.contains(&task.agent) {
+                let empty = Mailbox { last: mailbox.last, read: mailbox.last, letters: Vec::new() };
+                batch.put_record(Tree::Mailboxes, &key, &empty).map_err(store_failed)?;
+            } else {
+                batch.delete(Tree::Mailboxes, key);
+            }
+        }
+        Ok(())
     }
 
     fn of(&mut self, position: u32) -> Option<&mut Mailbox> {
@@ -101,23 +122,23 @@ impl Mail {
 
 impl Controller {
     /// What an agent that has read up to `seen` is to be told. Blocks.
-    pub(crate) fn letters(&self, agent: &AgentRecord, seen: u64) -> Result<Vec<Letter>, Problem> {
-        self.mailbox(agent, |mailbox, wanted, batch| {
+    pub(crate) fn letters(&self, id: &AgentId, agent: &AgentRecord, seen: u64) -> Result<Vec<Letter>, Problem> {
+        self.mailbox(id, agent, |mailbox, wanted, batch| {
             // A store of an earlier version has none: what is wanted is derived, as ever.
             if let Some(order) = order(wanted)
                 && mailbox.post(order).is_some()
             {
-                batch.put_record(Tree::Mailboxes, &task_key(&agent.job, agent.position), mailbox).map_err(store_failed)?;
+                batch.put_record(Tree::Mailboxes, &mailbox_key(&agent.job, id), mailbox).map_err(store_failed)?;
             }
             Ok(mailbox.after(seen))
         })
     }
 
     /// An agent has read what it was told. Blocks.
-    pub(crate) fn has_read(&self, agent: &AgentRecord, number: u64) -> Result<(), Problem> {
-        self.mailbox(agent, |mailbox, _, batch| {
+    pub(crate) fn has_read(&self, id: &AgentId, agent: &AgentRecord, number: u64) -> Result<(), Problem> {
+        self.mailbox(id, agent, |mailbox, _, batch| {
             if mailbox.has_read(number) {
-                batch.put_record(Tree::Mailboxes, &task_key(&agent.job, agent.position), mailbox).map_err(store_failed)?;
+                batch.put_record(Tree::Mailboxes, &mailbox_key(&agent.job, id), mailbox).map_err(store_failed)?;
             }
             Ok(())
         })
@@ -126,10 +147,11 @@ impl Controller {
     /// Works on one agent's mailbox. What is lost of it in a crash is said or read once more.
     fn mailbox<T>(
         &self,
+        id: &AgentId,
         agent: &AgentRecord,
         act: impl FnOnce(&mut Mailbox, Wanted, &mut Batch) -> Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let cell = self.cell(&agent.job);
+        let cell = self.cell(&agent.job)?;
         let mut state = cell.lock();
         self.load(&agent.job, &mut state.course)?;
         let course = state.course.as_ref().ok_or_else(|| super::unknown_job(&agent.job))?;
@@ -138,7 +160,7 @@ impl Controller {
         let done = match state.mail.as_mut().and_then(|mail| mail.of(agent.position)) {
             Some(mailbox) => act(mailbox, wanted, &mut batch),
             None => {
-                let key = task_key(&agent.job, agent.position);
+                let key = mailbox_key(&agent.job, id);
                 let known: Option<Mailbox> = get_record(&*self.store, Tree::Mailboxes, &key).map_err(store_failed)?;
                 act(&mut known.unwrap_or_default(), wanted, &mut batch)
             }

@@ -1,6 +1,6 @@
 //! Whose things are whose.
 
-use flame_api::{DesignId, JobId, Problem, UserName};
+use flame_api::{AgentId, DesignId, JobId, Problem, UserName};
 
 use super::{Controller, unknown_job};
 use crate::failure::store as store_failed;
@@ -12,6 +12,11 @@ impl Controller {
     pub(crate) fn job_owner(&self, job: &JobId) -> Result<UserName, Problem> {
         let record = get_record::<JobRecord>(&*self.store, Tree::Jobs, job.as_str()).map_err(store_failed)?;
         record.map(|record| record.job.owner).ok_or_else(|| unknown_job(job))
+    }
+
+    /// Whose job an agent serves. Blocks.
+    pub(crate) fn agent_owner(&self, agent: &AgentId) -> Result<UserName, Problem> {
+        self.job_owner(&self.agent(agent)?.job)
     }
 
     /// The owner of a design that an admin calls by its short name: the one in `name`, or, where they have none that is called so,

@@ -50,14 +50,24 @@ impl Session {
             }
         };
         tracing::info!(agent = %self.agent, "a session ended: {end}");
+        let superseded = self.open.superseded.is_cancelled();
+        // Closed before it is said that it is.
+        drop(self.open);
+        if superseded || self.stopping.is_cancelled() {
+            return;
+        }
+        let agent = self.agent.clone();
+        if let Err(problem) = self.controller.run(move |controller| controller.departed(&agent)).await {
+            tracing::debug!(agent = %self.agent, "the end of a session is not recorded: {problem}");
+        }
     }
 
     async fn serve(&mut self, mut incoming: Streaming<FromAgent>) -> Result<(), Status> {
         let token = self.open.token.expose().to_owned();
         let heartbeat_seconds = u32::try_from(HEARTBEAT.as_secs()).unwrap_or(1);
         self.send(to_agent::Body::Welcome(Welcome { token, heartbeat_seconds })).await?;
-        let (record, seen) = (self.record.clone(), self.told);
-        let letters = self.controller.run(move |controller| controller.letters(&record, seen)).await;
+        let (id, record, seen) = (self.agent.clone(), self.record.clone(), self.told);
+        let letters = self.controller.run(move |controller| controller.letters(&id, &record, seen)).await;
         // From here on they come by the session, which was open before they were read.
         self.tell(letters.map_err(|problem| status(&problem))?).await?;
         let mut silent_at = Instant::now() + DEAD_AFTER;
@@ -65,6 +75,9 @@ impl Session {
             tokio::select! {
                 () = self.open.superseded.cancelled() => {
                     return Err(Status::aborted("superseded by a newer session of this agent"));
+                }
+                () = self.open.dismissed.cancelled() => {
+                    return Err(Status::unavailable("the job has other tasks now, or is gone; come again"));
                 }
                 () = self.stopping.cancelled() => return Err(Status::unavailable("the server is stopping")),
                 () = tokio::time::sleep_until(silent_at) => {
@@ -148,8 +161,8 @@ impl Session {
     }
 
     async fn has_read(&self, number: u64) -> Result<(), Status> {
-        let record = self.record.clone();
-        let noted = self.controller.run(move |controller| controller.has_read(&record, number)).await;
+        let (id, record) = (self.agent.clone(), self.record.clone());
+        let noted = self.controller.run(move |controller| controller.has_read(&id, &record, number)).await;
         noted.map_err(|problem| status(&problem))
     }
 

@@ -31,6 +31,7 @@ struct Entry {
     token: [u8; 32],
     wake: Arc<Notify>,
     superseded: CancellationToken,
+    dismissed: CancellationToken,
     peers_moved: Arc<Notify>,
     /// Where its peers reach it, and who they are, once it has said so.
     announced: Option<Announced>,
@@ -63,6 +64,8 @@ pub(crate) struct OpenSession {
     pub(crate) wake: Arc<Notify>,
     /// Cancelled by a newer session of the same agent.
     pub(crate) superseded: CancellationToken,
+    /// Cancelled when the agent's task is another one now, or gone.
+    pub(crate) dismissed: CancellationToken,
     /// Notified whenever one of its peers has come, gone or moved.
     pub(crate) peers_moved: Arc<Notify>,
 }
@@ -78,7 +81,7 @@ impl Sessions {
         let hash = crypto::sha256(token.expose().as_bytes());
         let (wake, superseded) = (Arc::new(Notify::new()), CancellationToken::new());
         let peers_moved = Arc::new(Notify::new());
-        let letters = Arc::default();
+        let (letters, dismissed) = (Arc::default(), CancellationToken::new());
         let mut inner = self.inner();
         inner.next += 1;
         let number = inner.next;
@@ -88,6 +91,7 @@ impl Sessions {
             token: hash,
             wake: Arc::clone(&wake),
             superseded: superseded.clone(),
+            dismissed: dismissed.clone(),
             peers_moved: Arc::clone(&peers_moved),
             announced: None,
         };
@@ -99,7 +103,7 @@ impl Sessions {
         }
         drop(inner);
         let sessions = Arc::clone(self);
-        Ok(OpenSession { sessions, agent: agent.clone(), number, token, letters, wake, superseded, peers_moved })
+        Ok(OpenSession { sessions, agent: agent.clone(), number, token, letters, wake, superseded, dismissed, peers_moved })
     }
 
     /// An agent says where its peers reach it.
@@ -132,6 +136,12 @@ impl Sessions {
                 entry.wake.notify_one();
             }
         }
+    }
+
+    /// Ends the sessions of agents whose tasks are others now, or gone.
+    pub(crate) fn dismiss(&self, agents: &[AgentId]) {
+        let inner = self.inner();
+        agents.iter().filter_map(|agent| inner.by_agent.get(agent)).for_each(|entry| entry.dismissed.cancel());
     }
 
     /// Whose token this is. Found by its hash, so that a comparison's time tells nothing of the token.

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flame_api::{AuditRecord, Design, LogRecord, MetricRecord, ModelArtifact};
+use flame_api::{AuditRecord, Dataset, JobEvent, LogRecord, MetricRecord, ModelArtifact};
 use serde::de::DeserializeOwned;
 
 use super::records::{
-    AgentRecord, CodeRecord, IDENTITY, Identity, JobRecord, Mailbox, PlanRecord, ReportCursor, SchemaRecord, TaskRecord,
+    AgentRecord, CodeRecord, ComputeRecord, DesignRecord, IDENTITY, Identity, JobRecord, Mailbox, PlanRecord, ReportCursor, SchemaRecord, TaskRecord,
     Telemetry, TokenRecord, task_key,
 };
 use super::{Store, StoreError, Tree, decode};
@@ -74,7 +74,7 @@ impl Seen {
         match tree {
             Tree::Server if name == IDENTITY => is::<Identity>(tree, key, value)?,
             Tree::Server => is::<serde_json::Value>(tree, key, value)?,
-            Tree::Designs => is::<Design>(tree, key, value)?,
+            Tree::Designs => is::<DesignRecord>(tree, key, value)?,
             Tree::Schemas => is::<SchemaRecord>(tree, key, value)?,
             Tree::Code => {
                 let code: CodeRecord = decode(tree, key, value)?;
@@ -106,6 +106,10 @@ impl Seen {
             Tree::Logs => is::<LogRecord>(tree, key, value)?,
             Tree::Reports if key.len() == JOB_ID => is::<Telemetry>(tree, key, value)?,
             Tree::Reports => is::<ReportCursor>(tree, key, value)?,
+            Tree::Events => is::<JobEvent>(tree, key, value)?,
+            Tree::Datasets => is::<Dataset>(tree, key, value)?,
+            Tree::Computes => is::<ComputeRecord>(tree, key, value)?,
+            Tree::Once => is::<serde_json::Value>(tree, key, value)?,
             Tree::Tokens => is::<TokenRecord>(tree, key, value)?,
             Tree::Audit => is::<AuditRecord>(tree, key, value)?,
             Tree::Mailboxes => is::<Mailbox>(tree, key, value)?,

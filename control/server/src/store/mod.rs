@@ -63,11 +63,19 @@ pub enum Tree {
     Audit,
     /// What agents are to be told, by agent.
     Mailboxes,
+    /// What happened to jobs, by job and number.
+    Events,
+    /// Data sets, by id.
+    Datasets,
+    /// Computes, by id.
+    Computes,
+    /// Answers to requests that may come again, and the ring of slots that bounds them.
+    Once,
 }
 
 impl Tree {
     /// Every tree.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::Server,
         Self::Designs,
         Self::Schemas,
@@ -83,6 +91,10 @@ impl Tree {
         Self::Tokens,
         Self::Audit,
         Self::Mailboxes,
+        Self::Events,
+        Self::Datasets,
+        Self::Computes,
+        Self::Once,
     ];
 
     /// Its name in the store. Never changed: stores on disk have it.
@@ -103,6 +115,10 @@ impl Tree {
             Self::Tokens => "tokens",
             Self::Audit => "audit",
             Self::Mailboxes => "mailboxes",
+            Self::Events => "events",
+            Self::Datasets => "datasets",
+            Self::Computes => "computes",
+            Self::Once => "once",
         }
     }
 
