@@ -5,7 +5,7 @@
 mod access;
 mod agent;
 mod edges;
-mod events;
+mod deliveries;
 mod jobs;
 mod peers;
 mod restart;
