@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use flame_api::AgentId;
-use flame_sandbox::{Sandbox, SandboxConfig};
+use flame_sandbox::{Compiler, Sandbox, SandboxConfig};
 use flamelet::{AgentError, Args, Cli, Command, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -15,8 +15,12 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+fn main() -> ExitCode {
+    flame_sandbox::compile_if_asked().unwrap_or_else(run)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -66,8 +70,11 @@ fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<ExitCode> {
     log_to_stderr(&args.log)?;
     let mut configs = args.configs()?;
-    let sandbox =
-        Arc::new(Sandbox::new(&SandboxConfig { cache: Some(args.cache_folder()), ..SandboxConfig::default() })?);
+    let sandbox = Arc::new(Sandbox::new(&SandboxConfig {
+        cache: Some(args.cache_folder()),
+        compiler: Compiler::this_program(),
+        ..SandboxConfig::default()
+    })?);
     let shutdown = CancellationToken::new();
     tokio::spawn({
         let shutdown = shutdown.clone();
