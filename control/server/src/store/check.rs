@@ -1,6 +1,6 @@
 //! Reads everything in a store as what it should be, and says what is not right.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use flame_api::{AuditRecord, Dataset, JobEvent, LogRecord, MetricRecord, ModelArtifact};
 use serde::de::DeserializeOwned;
@@ -38,11 +38,12 @@ struct Seen {
     findings: Vec<Finding>,
     jobs: BTreeSet<String>,
     plans: BTreeSet<String>,
-    /// Tasks per job.
-    tasks: BTreeMap<String, u32>,
+    /// Jobs that have tasks.
+    busy: BTreeSet<String>,
+    /// Keys of tasks.
+    tasks: BTreeSet<String>,
     /// Keys of tasks that have an agent.
     served: BTreeSet<String>,
-    task_keys: Vec<String>,
     models: Vec<(String, ModelArtifact)>,
     code: Vec<(String, String)>,
 }
@@ -91,8 +92,8 @@ impl Seen {
             }
             Tree::Tasks => {
                 let task: TaskRecord = decode(tree, key, value)?;
-                *self.tasks.entry(task.job.to_string()).or_default() += 1;
-                self.task_keys.push(name.to_owned());
+                self.busy.insert(task.job.to_string());
+                self.tasks.insert(name.to_owned());
                 if name != task_key(&task.job, task.position) {
                     self.find(tree, name, "it says that its place is another one");
                 }
@@ -119,23 +120,20 @@ impl Seen {
 
     /// What belongs together and is not there.
     fn compare(&mut self) {
-        // In key order, where the store does not promise it.
-        self.task_keys.sort_unstable();
         for job in std::mem::take(&mut self.jobs) {
             if !self.plans.contains(&job) {
                 self.find(Tree::Plans, &job, "the job's plan is missing");
             }
-            // Positions count up from 0, so that the number of tasks says whether the last one is there.
-            let tasks = self.tasks.get(&job).copied().unwrap_or_default();
-            let last = format!("{job}/{:010}", tasks.saturating_sub(1));
-            if tasks == 0 || self.task_keys.binary_search(&last).is_err() {
-                self.find(Tree::Tasks, &job, "tasks of the job are missing");
+            if !self.busy.contains(&job) {
+                self.find(Tree::Tasks, &job, "the job has no tasks");
             }
         }
-        for task in std::mem::take(&mut self.task_keys) {
-            if !self.served.contains(&task) {
-                self.find(Tree::Agents, &task, "the task's agent is missing");
-            }
+        let (tasks, served) = (std::mem::take(&mut self.tasks), std::mem::take(&mut self.served));
+        for task in tasks.difference(&served) {
+            self.find(Tree::Agents, task, "the task's agent is missing");
+        }
+        for task in served.difference(&tasks) {
+            self.find(Tree::Tasks, task, "an agent is there for this task, and the task is missing");
         }
     }
 

@@ -5,9 +5,9 @@
 mod access;
 mod agent;
 mod edges;
+mod deliveries;
 mod entities;
 mod events;
-mod job_events;
 mod jobs;
 mod life;
 mod openapi;

@@ -152,13 +152,23 @@ impl World {
 
     /// The same for somebody.
     pub(crate) async fn job_of(&self, client: &Client, trainers: u32, options: &str) -> JobId {
-        design(client).await;
+        self.design_of(client).await;
         client.create_job("job.json", job_file(trainers, options)).await.unwrap().id
     }
 
     /// The design of [`World::job`], with schema and code, if it is not there yet.
     pub(crate) async fn design(&self) -> DesignId {
-        design(&self.client).await
+        self.design_of(&self.client).await
+    }
+
+    async fn design_of(&self, client: &Client) -> DesignId {
+        let id: DesignId = "mnist".parse().unwrap();
+        if client.design(&id).await.is_err() {
+            client.create_design(&CreateDesign { id: id.clone(), description: String::new() }).await.unwrap();
+            client.create_schema(&id, "schema.json", SCHEMA.to_owned()).await.unwrap();
+            client.create_code(&id, component(&["trainer", "aggregator"])).await.unwrap();
+        }
+        id
     }
 
     pub(crate) async fn tasks(&self, job: &JobId) -> (Task, Vec<Task>) {
@@ -195,12 +205,6 @@ impl World {
         within(revoked.wait_for(|revoked| revoked.contains(agent))).await.unwrap();
     }
 
-    /// Follows the job until nothing more can happen to it.
-    pub(crate) async fn until_settled(&self, job: &JobId) {
-        let mut events = within(self.client.follow_events(job, u64::MAX)).await.unwrap();
-        assert!(within(events.next()).await.is_none());
-    }
-
     /// Waits until a participant's session is gone.
     pub(crate) async fn until_away(&self, job: &JobId, user: usize) {
         within(async {
@@ -209,6 +213,12 @@ impl World {
             }
         })
         .await;
+    }
+
+    /// Follows the job until nothing more can happen to it.
+    pub(crate) async fn until_settled(&self, job: &JobId) {
+        let mut events = within(self.client.follow_events(job, u64::MAX)).await.unwrap();
+        assert!(within(events.next()).await.is_none());
     }
 
     /// Follows the job until it is in the state.
@@ -254,15 +264,4 @@ pub(crate) fn component(roles: &[&str]) -> Bytes {
     bytes.push(u8::try_from(section.len()).unwrap());
     bytes.extend(section);
     bytes.into()
-}
-
-/// The design of [`World::job`], with schema and code, if somebody does not have it yet.
-async fn design(client: &Client) -> DesignId {
-    let id: DesignId = "mnist".parse().unwrap();
-    if client.design(&id).await.is_err() {
-        client.create_design(&CreateDesign { id: id.clone(), description: String::new() }).await.unwrap();
-        client.create_schema(&id, "schema.json", SCHEMA.to_owned()).await.unwrap();
-        client.create_code(&id, component(&["trainer", "aggregator"])).await.unwrap();
-    }
-    id
 }
