@@ -55,7 +55,7 @@ fn a_missing_field_is_named_with_its_file() {
         flame.does("flamectl create code mnist.wasm --design d");
         std::fs::write(
             flame.example().join("j.json"),
-            r#"{"designId": "d", "dataSpec": {"fromUser": {"default": 1}}}"#,
+            r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromUser": {"default": 1}}}"#,
         )
         .unwrap();
         one_paragraph(&flame.types("flamectl create job j.json"), &["ghost"]);
@@ -145,7 +145,7 @@ fn what_a_job_asks_for_and_nobody_does_is_refused() {
     assert_eq!(job.len(), 24);
     std::fs::write(
         flame.example().join("more.json"),
-        r#"{"designId": "d", "dataSpec": {"fromUser": {"default": 1}}, "baseModel": {"name": "m", "version": 1},
+        r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromUser": {"default": 1}}, "baseModel": {"name": "m", "version": 1},
             "selector": {"sort": "oort", "kwargs": {}}}"#,
     )
     .unwrap();

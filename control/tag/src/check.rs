@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::names::{GROUP_RULE, NAME_RULE, is_group, is_name, listed, suggest};
-use crate::problem::Problem;
+use crate::names::{GROUP_RULE, NAME_RULE, is_group, is_name, listed, shown, suggest};
+use crate::problem::{Problem, is_full};
 use crate::schema::{Channel, Role, Schema};
 
 impl Schema {
@@ -44,7 +44,11 @@ impl Schema {
             for (i, name) in names.into_iter().enumerate() {
                 let path = format!("{list}[{i}].name");
                 if !is_name(name) {
-                    problems.push(self.places.problem(&path, format!("{name:.64} cannot name a {what}"), NAME_RULE));
+                    problems.push(self.places.problem(
+                        &path,
+                        format!("{} cannot name a {what}", shown(name)),
+                        NAME_RULE,
+                    ));
                 }
                 if let Some(first) = seen.insert(name, i) {
                     let message = format!("duplicate {what} {name}: {list}[{first}] has that name");
@@ -69,6 +73,9 @@ impl Schema {
             ));
         }
         for (k, role) in channel.pair.iter().enumerate() {
+            if is_full(problems) {
+                return;
+            }
             if self.role(role).is_none() {
                 problems.push(self.places.problem(
                     &format!("{path}.pair[{k}]"),
@@ -78,7 +85,7 @@ impl Schema {
             }
         }
         for role in channel.func_tags.keys() {
-            if !channel.joins(role) {
+            if !channel.joins(role) && !is_full(problems) {
                 problems.push(self.places.problem(
                     &format!("{path}.funcTags.{role}"),
                     format!("role {role:.64} has function tags but is not in the pair of channel {name}"),
@@ -94,9 +101,12 @@ impl Schema {
         }
         let mut seen = BTreeSet::new();
         for (k, group) in group_by.value.iter().enumerate() {
+            if is_full(problems) {
+                return;
+            }
             let path = format!("{path}[{k}]");
             if !is_group(group) {
-                problems.push(self.places.problem(&path, format!("{group:.64} cannot name a group"), GROUP_RULE));
+                problems.push(self.places.problem(&path, format!("{} cannot name a group", shown(group)), GROUP_RULE));
             }
             if !seen.insert(group) {
                 let message = format!("duplicate group {group} in channel {name}");
@@ -117,7 +127,12 @@ impl Schema {
             ));
             return;
         }
+        let groups: BTreeMap<&str, BTreeSet<&str>> =
+            channels.iter().map(|channel| (channel.name.as_str(), channel.groups().into_iter().collect())).collect();
         for (k, association) in role.group_association.iter().enumerate() {
+            if is_full(problems) {
+                return;
+            }
             let path = format!("{path}.groupAssociation[{k}]");
             for (channel_name, group) in association {
                 let path = format!("{path}.{channel_name}");
@@ -133,7 +148,7 @@ impl Schema {
                         format!("role {name} is not in channel {channel_name}"),
                         format!("its channels are {}", listed(channels.iter().map(|channel| channel.name.as_str()))),
                     ));
-                } else if !channel.groups().contains(&group.as_str()) {
+                } else if !groups.get(channel_name.as_str()).is_some_and(|of_it| of_it.contains(group.as_str())) {
                     problems.push(self.places.problem(
                         &path,
                         format!("group {group:.64} not found in channel {channel_name}"),

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::expand::{DatasetInfo, sorted_roles};
+use crate::expand::{DatasetInfo, MAX_TASKS, sorted_roles};
 use crate::job::{JobSpec, SystemData};
 use crate::names::{listed, suggest};
-use crate::problem::Problem;
-use crate::schema::{Channel, Role, Schema};
+use crate::problem::{Problem, is_full};
+use crate::schema::Schema;
+use crate::seats::{NoSeat, Seats};
 
 /// Tasks of one role with one group association.
 #[derive(Debug)]
@@ -37,109 +38,94 @@ impl Batch {
     }
 }
 
-/// Why a data role has no place in a group.
-enum NoPlace {
-    /// It has no such group.
-    Absent,
-    /// Some of its channels have the group, the named one has not.
-    Disagree(String),
+/// What a job asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Demand {
+    /// In expansion order.
+    pub(crate) batches: Vec<Batch>,
+    /// Data roles that may lack tasks because of a mistake that is named already.
+    pub(crate) explained: BTreeSet<String>,
 }
 
-/// All batches in expansion order; what is wrong goes to `problems`.
-pub(crate) fn batches(
+/// A group that the data spec names.
+struct Named<'j> {
+    /// Its path in the job.
+    path: String,
+    /// The role that it is for; absent: every data role that has the group.
+    role: Option<&'j str>,
+    /// Absent: the one group that there is.
+    group: Option<&'j str>,
+    data: Data<'j>,
+}
+
+#[derive(Clone, Copy)]
+enum Data<'j> {
+    Participants(u32),
+    Datasets(&'j [String]),
+}
+
+/// Walks through the data spec; what is wrong with it goes to `problems`.
+pub(crate) fn demand(
     schema: &Schema,
     job: &JobSpec,
     datasets: &BTreeMap<String, DatasetInfo>,
     problems: &mut Vec<Problem>,
-) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let mut asked = Asked { schema, job, placed: BTreeSet::new(), refused: BTreeSet::new(), problems };
-    asked.check_roles();
-    asked.check_datasets(datasets);
-    for role in sorted_roles(schema) {
-        if role.is_data_consumer {
-            asked.participants(role, &mut batches);
-            asked.datasets(role, &mut batches);
+) -> Demand {
+    let named = named(job);
+    let roles: Vec<Seats<'_>> = sorted_roles(schema).into_iter().map(|role| Seats::of(schema, role)).collect();
+    let mut asked = Asked { job, demand: Demand::default(), problems };
+    asked.check_roles(schema);
+    asked.check_datasets(&named, datasets);
+    let consumers: Vec<&Seats<'_>> = roles.iter().filter(|seats| seats.role.is_data_consumer).collect();
+    asked.check_groups(&named, &consumers);
+    for seats in &roles {
+        if seats.role.is_data_consumer {
+            asked.data_tasks(seats, &named);
         } else {
-            replicas(schema, role, &mut batches);
+            asked.replicas(seats);
         }
     }
-    asked.check_placed();
-    batches
+    asked.demand
 }
 
-/// A role without data: each association, as often as it has replicas.
-fn replicas(schema: &Schema, role: &Role, batches: &mut Vec<Batch>) {
-    let associations = associations(schema, role);
-    // Replicas beyond the limit are counted, not made: the caller refuses them by their number.
-    let replicas = u64::from(role.replicas()).min(crate::MAX_TASKS + 1);
-    for _ in 0..replicas {
-        for association in &associations {
-            batches.push(Batch { role: role.name.clone(), association: association.clone(), source: Source::Replica });
+/// All groups that the data spec names: participants first, then data sets, each by group.
+fn named(job: &JobSpec) -> Vec<Named<'_>> {
+    let mut named = Vec::new();
+    for (group, count) in &job.data_spec.from_user {
+        let (path, data) = (format!("dataSpec.fromUser.{group}"), Data::Participants(*count));
+        named.push(Named { path, role: None, group: Some(group), data });
+    }
+    match &job.data_spec.from_system {
+        SystemData::Groups(groups) => {
+            for (group, ids) in groups {
+                let path = format!("dataSpec.fromSystem.{group}");
+                named.push(Named { path, role: None, group: Some(group), data: Data::Datasets(ids) });
+            }
         }
-        if batches.len() as u64 > crate::MAX_TASKS {
-            return;
+        SystemData::Roles(entries) => {
+            for (i, entry) in entries.iter().enumerate() {
+                for (group, ids) in &entry.dataset_groups {
+                    let path = format!("dataSpec.fromSystem[{i}].datasetGroups.{group}");
+                    let role = Some(entry.role.as_str());
+                    named.push(Named { path, role, group: Some(group), data: Data::Datasets(ids) });
+                }
+            }
+        }
+        SystemData::Ids(ids) => {
+            named.push(Named {
+                path: "dataSpec.fromSystem".to_owned(),
+                role: None,
+                group: None,
+                data: Data::Datasets(ids),
+            });
         }
     }
+    named
 }
 
-/// A role's places: its own associations, or one for each group of its channels.
-fn associations(schema: &Schema, role: &Role) -> Vec<BTreeMap<String, String>> {
-    let channels = schema.channels_of(&role.name);
-    if role.group_association.is_empty() {
-        let Some(first) = channels.first() else { return Vec::new() };
-        let entry = |group: &str| channels.iter().map(|c| (c.name.clone(), group.to_owned())).collect();
-        return first.groups().into_iter().map(entry).collect();
-    }
-    role.group_association.iter().map(|association| completed(schema, role, association)).collect()
-}
-
-/// An association with the one group of channels that are not divided, which it need not name.
-fn completed(schema: &Schema, role: &Role, association: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut association = association.clone();
-    for channel in schema.channels_of(&role.name).iter().filter(|channel| channel.group_by.is_none()) {
-        association.entry(channel.name.clone()).or_insert_with(|| crate::DEFAULT_GROUP.to_owned());
-    }
-    association
-}
-
-/// The place of a data role's task in a group of the data spec: its first association that has the group on any channel;
-/// without associations, that group on every channel.
-fn place(schema: &Schema, role: &Role, group: &str) -> Result<BTreeMap<String, String>, NoPlace> {
-    if !role.group_association.is_empty() {
-        return role
-            .group_association
-            .iter()
-            .find(|association| association.values().any(|name| name == group))
-            .map(|association| completed(schema, role, association))
-            .ok_or(NoPlace::Absent);
-    }
-    let channels = schema.channels_of(&role.name);
-    let (with, without): (Vec<&Channel>, Vec<&Channel>) =
-        channels.into_iter().partition(|channel| channel.groups().contains(&group));
-    match (with.is_empty(), without.first()) {
-        (true, _) => Err(NoPlace::Absent),
-        (false, Some(lacking)) => Err(NoPlace::Disagree(lacking.name.clone())),
-        (false, None) => Ok(with.iter().map(|channel| (channel.name.clone(), group.to_owned())).collect()),
-    }
-}
-
-/// The groups in which a data role has a place.
-fn groups_of<'a>(schema: &'a Schema, role: &'a Role) -> BTreeSet<&'a str> {
-    if role.group_association.is_empty() {
-        schema.channels_of(&role.name).into_iter().flat_map(|channel| channel.groups()).collect()
-    } else {
-        role.group_association.iter().flat_map(BTreeMap::values).map(String::as_str).collect()
-    }
-}
-
-/// Walks the data spec and remembers which of its groups found a place in some role.
 struct Asked<'a> {
-    schema: &'a Schema,
     job: &'a JobSpec,
-    /// Paths of the groups that became tasks, and of those that were refused.
-    placed: BTreeSet<String>,
-    refused: BTreeSet<String>,
+    demand: Demand,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -148,75 +134,55 @@ impl Asked<'_> {
         self.problems.push(self.job.places.problem(path, message, hint));
     }
 
-    fn push(&mut self, role: &Role, group: &str, path: &str, source: Source, batches: &mut Vec<Batch>) {
-        match place(self.schema, role, group) {
-            Ok(association) => {
-                self.placed.insert(path.to_owned());
-                batches.push(Batch { role: role.name.clone(), association, source });
+    fn explain(&mut self, role: &str) {
+        self.demand.explained.insert(role.to_owned());
+    }
+
+    /// A role without data: each of its places, as often as it has replicas.
+    fn replicas(&mut self, seats: &Seats<'_>) {
+        let places = seats.all();
+        let wanted = u64::from(seats.role.replicas());
+        for _ in 0..wanted {
+            for association in &places {
+                let (role, association) = (seats.role.name.clone(), association.clone());
+                self.demand.batches.push(Batch { role, association, source: Source::Replica });
             }
-            Err(NoPlace::Absent) => {}
-            Err(NoPlace::Disagree(lacking)) => {
-                self.refused.insert(path.to_owned());
-                let message = format!(
-                    "the channels of role {} disagree on group {group:.64}: {lacking} does not have it",
-                    role.name
-                );
-                self.problem(
-                    path,
-                    message,
-                    "write the role's groupAssociation: one {channel: group, …} for each place",
-                );
+            // Replicas beyond the limit are refused by their number, not made.
+            if places.is_empty() || self.demand.batches.len() as u64 > MAX_TASKS {
+                return;
             }
         }
     }
 
-    fn participants(&mut self, role: &Role, batches: &mut Vec<Batch>) {
-        for (group, count) in &self.job.data_spec.from_user {
-            let path = format!("dataSpec.fromUser.{group}");
-            self.push(role, group, &path, Source::Participants(*count), batches);
-        }
-    }
-
-    fn datasets(&mut self, role: &Role, batches: &mut Vec<Batch>) {
-        match &self.job.data_spec.from_system {
-            SystemData::Groups(groups) => {
-                for (group, ids) in groups {
-                    let path = format!("dataSpec.fromSystem.{group}");
-                    self.push(role, group, &path, Source::Datasets(ids.clone()), batches);
-                }
-            }
-            SystemData::Roles(entries) => {
-                for (i, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.role == role.name) {
-                    for (group, ids) in &entry.dataset_groups {
-                        let path = format!("dataSpec.fromSystem[{i}].datasetGroups.{group}");
-                        self.push(role, group, &path, Source::Datasets(ids.clone()), batches);
-                    }
-                }
-            }
-            SystemData::Ids(ids) => {
-                let groups = groups_of(self.schema, role);
-                let groups: Vec<&str> = groups.into_iter().collect();
-                if let [group] = groups.as_slice() {
-                    self.push(role, group, "dataSpec.fromSystem", Source::Datasets(ids.clone()), batches);
-                } else {
-                    self.refused.insert("dataSpec.fromSystem".to_owned());
-                    let message = format!("role {} has the groups {}", role.name, listed(groups.iter().copied()));
-                    let message = format!("the data sets name no group and {message}");
-                    self.problem("dataSpec.fromSystem", message, "write {group: [dataset id, …]}");
-                }
-            }
+    /// A role with data: participants by group, then data sets by group, in the order in which they are listed.
+    fn data_tasks(&mut self, seats: &Seats<'_>, named: &[Named<'_>]) {
+        for named in named.iter().filter(|named| named.role.is_none_or(|role| role == seats.role.name)) {
+            let Some(group) = named.group.or_else(|| only(seats.groups())) else { continue };
+            let Ok(association) = seats.find(group) else { continue };
+            let source = match named.data {
+                Data::Participants(count) => Source::Participants(count),
+                Data::Datasets(ids) => Source::Datasets(ids.to_vec()),
+            };
+            self.demand.batches.push(Batch { role: seats.role.name.clone(), association, source });
         }
     }
 
     /// Entries of the later generation name roles; they must be data roles of the schema.
-    fn check_roles(&mut self) {
+    fn check_roles(&mut self, schema: &Schema) {
         let SystemData::Roles(entries) = &self.job.data_spec.from_system else { return };
         let consumers: Vec<&str> =
-            self.schema.roles.iter().filter(|role| role.is_data_consumer).map(|role| role.name.as_str()).collect();
+            schema.roles.iter().filter(|role| role.is_data_consumer).map(|role| role.name.as_str()).collect();
         for (i, entry) in entries.iter().enumerate() {
+            if is_full(self.problems) {
+                return;
+            }
             let path = format!("dataSpec.fromSystem[{i}].role");
-            match self.schema.role(&entry.role) {
+            match schema.role(&entry.role) {
                 None => {
+                    // It may have been meant for any of them.
+                    for role in &consumers {
+                        self.explain(role);
+                    }
                     let hint = suggest(&entry.role, consumers.iter().copied());
                     self.problem(&path, format!("role {:.64} not found in the schema", entry.role), hint);
                 }
@@ -225,83 +191,109 @@ impl Asked<'_> {
                         format!("set isDataConsumer on it, or name one of {}", listed(consumers.iter().copied()));
                     self.problem(&path, format!("role {} is no data consumer", entry.role), hint);
                 }
+                Some(role) if entry.dataset_groups.is_empty() => {
+                    self.explain(&role.name);
+                    self.problem(
+                        &format!("dataSpec.fromSystem[{i}].datasetGroups"),
+                        format!("no dataset group specified for trainer role {}", role.name),
+                        "write {group: [dataset id, …]}",
+                    );
+                }
                 Some(_) => {}
             }
         }
     }
 
-    fn check_datasets(&mut self, datasets: &BTreeMap<String, DatasetInfo>) {
-        let mut named: Vec<(String, &String)> = Vec::new();
-        match &self.job.data_spec.from_system {
-            SystemData::Groups(groups) => {
-                for (group, ids) in groups {
-                    let path = format!("dataSpec.fromSystem.{group}");
-                    named.extend(ids.iter().enumerate().map(|(k, id)| (format!("{path}[{k}]"), id)));
-                    if ids.is_empty() {
-                        let message = format!("no dataset specified for trainer group {group:.64}");
-                        self.refused.insert(path.clone());
-                        self.problem(&path, message, "list dataset ids, or remove the group");
-                    }
-                }
-            }
-            SystemData::Roles(entries) => {
-                for (i, entry) in entries.iter().enumerate() {
-                    for (group, ids) in &entry.dataset_groups {
-                        let path = format!("dataSpec.fromSystem[{i}].datasetGroups.{group}");
-                        named.extend(ids.iter().enumerate().map(|(k, id)| (format!("{path}[{k}]"), id)));
-                    }
-                }
-            }
-            SystemData::Ids(ids) => {
-                named.extend(ids.iter().enumerate().map(|(k, id)| (format!("dataSpec.fromSystem[{k}]"), id)));
-            }
-        }
+    fn check_datasets(&mut self, named: &[Named<'_>], datasets: &BTreeMap<String, DatasetInfo>) {
         let mut unknown = BTreeSet::new();
-        for (path, id) in named {
-            if !datasets.contains_key(id) && unknown.insert(id) {
-                self.problem(
-                    &path,
-                    format!("dataset {id:.64} not found"),
-                    "flamectl get datasets lists those there are",
-                );
+        for named in named {
+            let Data::Datasets(ids) = named.data else { continue };
+            for (k, id) in ids.iter().enumerate() {
+                if !datasets.contains_key(id) && unknown.insert(id) && !is_full(self.problems) {
+                    self.problem(
+                        &format!("{}[{k}]", named.path),
+                        format!("dataset {id:.64} not found"),
+                        "flamectl get datasets lists those there are",
+                    );
+                }
             }
         }
     }
 
     /// Every group of the data spec has to become tasks of some role.
-    fn check_placed(&mut self) {
-        let data_roles: Vec<&Role> = self.schema.roles.iter().filter(|role| role.is_data_consumer).collect();
-        let mut named: Vec<(String, String, Vec<&Role>)> = Vec::new();
-        for group in self.job.data_spec.from_user.keys() {
-            named.push((format!("dataSpec.fromUser.{group}"), group.clone(), data_roles.clone()));
-        }
-        match &self.job.data_spec.from_system {
-            SystemData::Groups(groups) => {
-                for group in groups.keys() {
-                    named.push((format!("dataSpec.fromSystem.{group}"), group.clone(), data_roles.clone()));
-                }
+    fn check_groups(&mut self, named: &[Named<'_>], consumers: &[&Seats<'_>]) {
+        for named in named {
+            if is_full(self.problems) {
+                return;
             }
-            SystemData::Roles(entries) => {
-                for (i, entry) in entries.iter().enumerate() {
-                    let roles: Vec<&Role> = data_roles.iter().copied().filter(|role| role.name == entry.role).collect();
-                    for group in entry.dataset_groups.keys() {
-                        let path = format!("dataSpec.fromSystem[{i}].datasetGroups.{group}");
-                        named.push((path, group.clone(), roles.clone()));
-                    }
-                }
+            let roles: Vec<&Seats<'_>> = consumers
+                .iter()
+                .copied()
+                .filter(|seats| named.role.is_none_or(|role| role == seats.role.name))
+                .collect();
+            match named.group {
+                Some(group) => self.check_group(named, group, &roles),
+                None => self.check_only_group(named, &roles),
             }
-            SystemData::Ids(_) => {}
-        }
-        for (path, group, roles) in named {
-            // Without a data role there is nothing to be placed in: that is a mistake of its own.
-            if roles.is_empty() || self.placed.contains(&path) || self.refused.contains(&path) {
-                continue;
-            }
-            let known: BTreeSet<&str> = roles.iter().flat_map(|role| groups_of(self.schema, role)).collect();
-            let these = listed(roles.iter().map(|role| role.name.as_str()));
-            let message = format!("group {group:.64} not found: no channel or groupAssociation of role {these} has it");
-            let hint = suggest(&group, known.iter().copied());
-            self.problem(&path, message, hint);
         }
     }
+
+    fn check_group(&mut self, named: &Named<'_>, group: &str, roles: &[&Seats<'_>]) {
+        let having: Vec<&Seats<'_>> = roles.iter().copied().filter(|seats| seats.has(group)).collect();
+        if having.is_empty() {
+            // Without a data role there is nothing to be placed in: that is a mistake of its own.
+            if roles.is_empty() {
+                return;
+            }
+            for seats in roles {
+                self.explain(&seats.role.name);
+            }
+            let these = listed(roles.iter().map(|seats| seats.role.name.as_str()));
+            let known: BTreeSet<&str> = roles.iter().flat_map(|seats| seats.groups()).collect();
+            let message = format!("group {group:.64} not found: no channel or groupAssociation of role {these} has it");
+            self.problem(&named.path, message, suggest(group, known.iter().copied()));
+            return;
+        }
+        for seats in &having {
+            if let Err(NoSeat::Disagree(lacking)) = seats.find(group) {
+                let role = &seats.role.name;
+                self.explain(role);
+                self.problem(
+                    &named.path,
+                    format!("the channels of role {role} disagree on group {group:.64}: {lacking} does not have it"),
+                    "write the role's groupAssociation: one {channel: group, …} for each place",
+                );
+            }
+        }
+        if matches!(named.data, Data::Datasets([])) {
+            for seats in &having {
+                self.explain(&seats.role.name);
+            }
+            let these = listed(having.iter().map(|seats| seats.role.name.as_str()));
+            let message = format!("no dataset specified for trainer role {these}, group {group:.64}");
+            self.problem(&named.path, message, "list dataset ids, or remove the group");
+        }
+    }
+
+    /// Bare ids of data sets need a role with one group.
+    fn check_only_group(&mut self, named: &Named<'_>, roles: &[&Seats<'_>]) {
+        for seats in roles {
+            let role = &seats.role.name;
+            match only(seats.groups()) {
+                Some(group) => self.check_group(named, group, &[seats]),
+                None => {
+                    self.explain(role);
+                    let groups = listed(seats.groups());
+                    let message = format!("the data sets name no group and role {role} has the groups {groups}");
+                    self.problem(&named.path, message, "write {group: [dataset id, …]}");
+                }
+            }
+        }
+    }
+}
+
+/// The one item that there is, if there is one.
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next();
+    if items.next().is_some() { None } else { first }
 }

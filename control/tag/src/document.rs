@@ -47,7 +47,7 @@ impl Value {
             Self::Null => "nothing",
             Self::Bool(_) => "true or false",
             Self::Integer(_) => "a number",
-            Self::Float(_) => "a number that is not whole",
+            Self::Float(_) => "a number with a fraction or an exponent",
             Self::Text(_) => "a text",
             Self::List(_) => "a list",
             Self::Map(_) => "an object",

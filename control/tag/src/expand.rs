@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::demand::{self, Batch, Source};
+use crate::demand::{Batch, Demand, Source, demand};
 use crate::job::JobSpec;
 use crate::names::suggest;
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, is_full};
 use crate::schema::{Backend, Channel, Role, Schema};
 
 /// Most tasks of one job. A count in a job file is checked against it before anything is allocated.
@@ -129,25 +129,25 @@ pub fn expand(
     code_roles: &[String],
 ) -> Result<Expansion, Problems> {
     let mut problems = schema.check();
-    let mut of_data = Vec::new();
-    let batches = demand::batches(schema, job, datasets, &mut of_data);
-    // Roles that lack tasks because of another mistake would only echo it.
-    let explained = !problems.is_empty() || !of_data.is_empty();
-    problems.extend(check_against_schema(schema, job, code_roles));
-    problems.append(&mut of_data);
-    check_counts(schema, job, &batches, explained, &mut problems);
+    let sound = problems.is_empty();
+    check_against_schema(schema, job, code_roles, &mut problems);
+    let demand = demand(schema, job, datasets, &mut problems);
+    check_counts(schema, job, &demand, sound, &mut problems);
     // With mistakes in it, the rest would only echo them.
-    let (schema, batches) = Problems::check(problems, (schema, batches))?;
+    let demand = Problems::check(problems, demand)?;
 
     let mut tasks: Vec<TaskPlan> = Vec::new();
-    for role in sorted_roles(schema) {
+    // Batches are in the order of the roles, and of each role all together.
+    for of_role in demand.batches.chunk_by(|one, other| one.role == other.role) {
+        let Some(role) = of_role.first().and_then(|batch| schema.role(&batch.role)) else { continue };
+        let channels = schema.channels_of(&role.name);
         let mut by_group: BTreeMap<&BTreeMap<String, String>, u32> = BTreeMap::new();
         let mut index = 0;
-        for batch in batches.iter().filter(|batch| batch.role == role.name) {
-            let channels = channel_plans(schema, job, role, batch);
+        for batch in of_role {
+            let plans = channel_plans(&channels, job, role, batch);
+            let group_index = by_group.entry(&batch.association).or_default();
             for n in 0..batch.count() {
-                let group_index = by_group.entry(&batch.association).or_default();
-                tasks.push(plan(role, batch, n, index, *group_index, channels.clone(), datasets));
+                tasks.push(plan(role, batch, n, index, *group_index, plans.clone(), datasets));
                 *group_index += 1;
                 index += 1;
             }
@@ -196,7 +196,7 @@ fn plan(
     }
 }
 
-fn channel_plans(schema: &Schema, job: &JobSpec, role: &Role, batch: &Batch) -> Vec<ChannelPlan> {
+fn channel_plans(channels: &[&Channel], job: &JobSpec, role: &Role, batch: &Batch) -> Vec<ChannelPlan> {
     let plan = |channel: &&Channel| {
         let [one, other] = channel.pair.as_slice() else { return None };
         Some(ChannelPlan {
@@ -209,11 +209,10 @@ fn channel_plans(schema: &Schema, job: &JobSpec, role: &Role, batch: &Batch) -> 
             broker_host: channel.broker_host.clone(),
         })
     };
-    schema.channels_of(&role.name).iter().filter_map(plan).collect()
+    channels.iter().filter_map(plan).collect()
 }
 
-fn check_against_schema(schema: &Schema, job: &JobSpec, code_roles: &[String]) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn check_against_schema(schema: &Schema, job: &JobSpec, code_roles: &[String], problems: &mut Vec<Problem>) {
     for (i, role) in schema.roles.iter().enumerate() {
         if !code_roles.contains(&role.name) {
             problems.push(schema.places.problem(
@@ -232,7 +231,7 @@ fn check_against_schema(schema: &Schema, job: &JobSpec, code_roles: &[String]) -
         [("minCompleted", job.min_completed.keys().collect::<Vec<_>>()), ("resources", job.resources.keys().collect())];
     for (field, roles) in keyed {
         for role in roles {
-            if schema.role(role).is_none() {
+            if schema.role(role).is_none() && !is_full(problems) {
                 problems.push(job.places.problem(
                     &format!("{field}.{role}"),
                     format!("role {role:.64} not found in the schema"),
@@ -241,20 +240,26 @@ fn check_against_schema(schema: &Schema, job: &JobSpec, code_roles: &[String]) -
             }
         }
     }
-    problems
 }
 
-fn check_counts(schema: &Schema, job: &JobSpec, batches: &[Batch], explained: bool, problems: &mut Vec<Problem>) {
+/// `sound`: the schema has no mistake that would explain a role without tasks.
+fn check_counts(schema: &Schema, job: &JobSpec, demand: &Demand, sound: bool, problems: &mut Vec<Problem>) {
+    let batches = &demand.batches;
     let total: u64 = batches.iter().map(Batch::count).fold(0, u64::saturating_add);
     if total > MAX_TASKS {
         let message = format!("the job would have {total} tasks, more than {MAX_TASKS}");
         problems.push(job.places.problem("dataSpec", message, "ask for fewer participants or replicas"));
     }
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for batch in batches {
+        let count = counts.entry(&batch.role).or_default();
+        *count = count.saturating_add(batch.count());
+    }
     for (i, role) in schema.roles.iter().enumerate() {
-        let of_role: u64 =
-            batches.iter().filter(|b| b.role == role.name).map(Batch::count).fold(0, u64::saturating_add);
+        let of_role = counts.get(role.name.as_str()).copied().unwrap_or(0);
         let wanted = job.min_completed.get(&role.name).copied().map_or(0, u64::from);
-        if wanted > of_role {
+        let explained = !sound || demand.explained.contains(&role.name);
+        if wanted > of_role && !explained {
             problems.push(job.places.problem(
                 &format!("minCompleted.{}", role.name),
                 format!("{wanted} completed tasks of role {} are asked for and it has {of_role}", role.name),

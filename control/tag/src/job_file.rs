@@ -13,7 +13,7 @@ use crate::schema::Backend;
 /// Gives the text of a file that a job file names, or says why it cannot be read.
 pub type Loader<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
-const FIELDS: [&str; 26] = [
+const FIELDS: [&str; 28] = [
     "designId",
     "name",
     "schemaVersion",
@@ -40,10 +40,14 @@ const FIELDS: [&str; 26] = [
     "compression",
     "resources",
     "deterministic",
+    // Flame prints these with a job; the token says who the user is, and the server numbers jobs.
+    "id",
+    "userId",
 ];
 /// The fields that the later generation keeps in its model spec.
 const MODEL_FIELDS: [&str; 5] = ["baseModel", "hyperparameters", "dependencies", "optimizer", "selector"];
 const DATA_FIX: &str = "say who brings data: \"dataSpec\": {\"fromUser\": {\"default\": 1}}";
+const BACKEND_FIX: &str = "say what carries the messages of channels that name no backend: \"backend\": \"mqtt\"";
 
 impl JobSpec {
     /// Reads a job file of either generation, in JSON or YAML. `file` is what its problems call it; `loader` gives the text
@@ -52,7 +56,7 @@ impl JobSpec {
         let (job, problems) = Self::read(text, file, loader);
         match job {
             Some(job) => Problems::check(problems, job),
-            None => Err(Problems(problems)),
+            None => Err(Problems::sorted(problems)),
         }
     }
 
@@ -88,6 +92,10 @@ fn read_plain(r: &mut Reader, object: &Object<'_>) -> JobSpec {
         }
         design_id = id;
     }
+    for ignored in ["id", "userId"] {
+        r.text_or_empty(object, ignored);
+    }
+    let backend = r.required(object, "backend", BACKEND_FIX);
     let priorities = [("low", Priority::Low), ("medium", Priority::Medium), ("high", Priority::High)];
     JobSpec {
         design_id,
@@ -96,7 +104,7 @@ fn read_plain(r: &mut Reader, object: &Object<'_>) -> JobSpec {
         code_version: read_version(r, object, "codeVersion", "codeRevision"),
         data_spec: DataSpec::default(),
         priority: object.get("priority").and_then(|at| r.word(&at, "priority", &priorities)),
-        backend: object.get("backend").and_then(|at| r.word(&at, "backend", &Backend::ALL)).unwrap_or_default(),
+        backend: backend.and_then(|at| r.word(&at, "backend", &Backend::ALL)).unwrap_or_default(),
         max_run_time: object.get("maxRunTime").and_then(|at| r.integer(&at, 0)).filter(|seconds| *seconds > 0),
         base_model: None,
         hyperparameters: serde_json::Map::new(),
@@ -128,8 +136,14 @@ fn read_version(r: &mut Reader, object: &Object<'_>, field: &str, later: &str) -
 }
 
 fn read_counts(r: &mut Reader, at: Option<&At<'_>>, hint: &str) -> BTreeMap<String, u32> {
-    let entries = at.and_then(|at| r.map(at, hint)).unwrap_or_default();
-    entries.into_iter().filter_map(|(key, at)| Some((key, r.integer(&at, 1)?))).collect()
+    let Some(at) = at else { return BTreeMap::new() };
+    let Some(entries) = r.map(at, hint) else {
+        r.broken = true;
+        return BTreeMap::new();
+    };
+    // A count that cannot be read is refused already. One stands in for it, so that its key is still checked and nothing
+    // is said to be missing.
+    entries.into_iter().map(|(key, at)| (key, r.integer(&at, 1).unwrap_or(1))).collect()
 }
 
 fn read_resources(r: &mut Reader, object: &Object<'_>) -> BTreeMap<String, Resources> {
@@ -247,7 +261,8 @@ fn read_system_data(r: &mut Reader, at: &At<'_>) -> Option<SystemData> {
     }
     let items = r.list(at, HINT)?;
     if items.iter().any(|item| matches!(item.node.value, Value::Text(_))) {
-        return Some(SystemData::Ids(r.texts(at, HINT)?));
+        let ids: Vec<String> = items.iter().filter_map(|item| read_id(r, item)).collect();
+        return (ids.len() == items.len()).then_some(SystemData::Ids(ids));
     }
     let mut roles: Vec<RoleData> = Vec::new();
     for item in &items {
@@ -255,16 +270,6 @@ fn read_system_data(r: &mut Reader, at: &At<'_>) -> Option<SystemData> {
         let role = r.required(&object, "role", "name the data role").and_then(|at| r.text(&at))?;
         let groups = r.required(&object, "datasetGroups", "write {group: [dataset id, …]}")?;
         let dataset_groups = read_groups(r, &groups)?;
-        if dataset_groups.is_empty() {
-            let message = format!("no dataset group specified for trainer role {role}");
-            r.problem(&groups, message, "write {group: [dataset id, …]}");
-        }
-        for (group, ids) in &dataset_groups {
-            if ids.is_empty() {
-                let message = format!("no dataset specified for trainer role {role}, group {group}");
-                r.problem(&groups, message, "list dataset ids, or remove the group");
-            }
-        }
         if roles.iter().any(|other| other.role == role) {
             r.problem(item, format!("duplicate role {role}"), "give each role one entry with all its groups");
         }
@@ -273,10 +278,23 @@ fn read_system_data(r: &mut Reader, at: &At<'_>) -> Option<SystemData> {
     Some(SystemData::Roles(roles))
 }
 
+fn read_id(r: &mut Reader, at: &At<'_>) -> Option<String> {
+    let id = r.text(at)?;
+    if id.is_empty() {
+        r.problem(at, "the id of a dataset is empty", "write the id that `flamectl create dataset` gave");
+        return None;
+    }
+    Some(id)
+}
+
 fn read_groups(r: &mut Reader, at: &At<'_>) -> Option<BTreeMap<String, Vec<String>>> {
     let mut groups = BTreeMap::new();
     for (group, at) in r.map(at, "write {group: [dataset id, …]}")? {
-        groups.insert(group, r.texts(&at, "list dataset ids")?);
+        let ids = r.list(&at, "list dataset ids")?;
+        let read: Vec<String> = ids.iter().filter_map(|id| read_id(r, id)).collect();
+        // What is refused already is not to be said to be missing.
+        r.broken |= read.len() < ids.len();
+        groups.insert(group, read);
     }
     Some(groups)
 }

@@ -12,7 +12,7 @@
 //!         "channels": [{"name": "param-channel", "pair": ["trainer", "aggregator"]}]}"#,
 //!     "schema.json",
 //! )?;
-//! let job = JobSpec::parse(r#"{"designId": "mnist", "dataSpec": {"fromUser": {"default": 2}}}"#, "job.json", &|path| {
+//! let job = JobSpec::parse(r#"{"designId": "mnist", "backend": "mqtt", "dataSpec": {"fromUser": {"default": 2}}}"#, "job.json", &|path| {
 //!     Err(format!("no file {path}"))
 //! })?;
 //! let code = ["aggregator".to_owned(), "trainer".to_owned()];
@@ -36,13 +36,14 @@ mod names;
 mod problem;
 mod reader;
 mod schema;
+mod seats;
 
 pub use compression::{Compression, MessageForm, TensorEncoding};
 pub use document::MAX_FILE_BYTES;
-pub use dry_run::dry_run;
+pub use dry_run::{ChannelOutline, Outline, TaskOutline, dry_run};
 pub use expand::{ChannelPlan, DEFAULT_COMPUTE, DatasetInfo, Expansion, MAX_TASKS, TaskKind, TaskPlan, expand};
 pub use identity::{task_id, worker_seed};
 pub use job::{BaseModel, Choice, DataSpec, JobSpec, Priority, Resources, RoleData, SystemData};
 pub use job_file::Loader;
-pub use problem::{Problem, Problems};
-pub use schema::{Backend, Channel, DEFAULT_GROUP, GroupBy, GroupKind, Role, Schema};
+pub use problem::{MAX_PROBLEMS, Problem, Problems};
+pub use schema::{Backend, Channel, DEFAULT_GROUP, GroupBy, GroupKind, MAX_CHANNELS, MAX_ROLES, Role, Schema};

@@ -20,15 +20,27 @@ pub(crate) fn is_group(text: &str) -> bool {
 pub(crate) const GROUP_RULE: &str =
     "use letters, digits, dots, underscores and hyphens, with a slash between levels, 128 at most";
 
+/// Longest name, in bytes, that is compared with another, and most names that one is compared with.
+const LONGEST: usize = 64;
+const MOST_KNOWN: usize = 1000;
+
+/// A name in a message: cut, and in quotes where it would not be seen.
+pub(crate) fn shown(name: &str) -> String {
+    let cut: String = name.chars().take(LONGEST).collect();
+    if cut.trim().is_empty() { format!("{cut:?}") } else { cut }
+}
+
 /// The known name that `text` was probably meant to be.
 pub(crate) fn nearest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Nobody mistypes a name of a thousand letters, and the distance is quadratic.
-    if text.len() > 64 {
+    // Nobody mistypes a name of a thousand letters or knows a thousand by heart, and the distance is quadratic.
+    if text.len() > LONGEST {
         return None;
     }
     let text = text.to_lowercase();
     known
         .into_iter()
+        .take(MOST_KNOWN)
+        .filter(|name| name.len() <= LONGEST)
         .map(|name| (distance(&text, &name.to_lowercase()), name))
         .filter(|(distance, name)| *distance <= (name.len().max(text.len()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)

@@ -1,11 +1,20 @@
 //! What is wrong with a user's file: every mistake with its place and its fix.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Most mistakes that are told at once. Nobody mends more before looking again, and each costs the search for its fix.
+pub const MAX_PROBLEMS: usize = 500;
+
+/// Whether as many mistakes were found as are told: what looks for more may stop.
+pub(crate) fn is_full(problems: &[Problem]) -> bool {
+    problems.len() > MAX_PROBLEMS
+}
+
 /// One mistake in a schema, a job file or what they mean together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// The file as the caller named it; empty where the input came from no file.
@@ -72,15 +81,33 @@ impl Problems {
         self.0.iter()
     }
 
-    /// `Ok(value)` when nothing is wrong, otherwise all that is, each mistake once.
+    /// `Ok(value)` when nothing is wrong, otherwise all that is.
     pub(crate) fn check<T>(problems: Vec<Problem>, value: T) -> Result<T, Self> {
-        let mut distinct: Vec<Problem> = Vec::with_capacity(problems.len());
-        for problem in problems {
-            if !distinct.contains(&problem) {
-                distinct.push(problem);
-            }
+        if problems.is_empty() { Ok(value) } else { Err(Self::sorted(problems)) }
+    }
+
+    /// Each mistake once, file by file from top to bottom; of very many the first.
+    pub(crate) fn sorted(mut problems: Vec<Problem>) -> Self {
+        let mut seen = HashSet::new();
+        problems.retain(|problem| seen.insert(problem.clone()));
+        let mut files: BTreeMap<String, usize> = BTreeMap::new();
+        for problem in &problems {
+            let next = files.len();
+            files.entry(problem.file.clone()).or_insert(next);
         }
-        if distinct.is_empty() { Ok(value) } else { Err(Self(distinct)) }
+        problems.sort_by_key(|problem| (files.get(&problem.file).copied(), problem.line, problem.column));
+        if let Some(first_left_out) = problems.get(MAX_PROBLEMS) {
+            let left_out = problems.len() - MAX_PROBLEMS;
+            let closing = Problem {
+                message: format!("and {left_out} more mistakes, which are told when these are mended"),
+                field: String::new(),
+                hint: String::new(),
+                ..first_left_out.clone()
+            };
+            problems.truncate(MAX_PROBLEMS);
+            problems.push(closing);
+        }
+        Self(problems)
     }
 }
 

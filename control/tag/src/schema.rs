@@ -87,6 +87,10 @@ pub struct Channel {
     pub is_unidirectional: bool,
 }
 
+/// Most roles and most channels of a schema. Known ones have fewer than ten of either, and checks compare them by pairs.
+pub const MAX_ROLES: usize = 1000;
+/// See [`MAX_ROLES`].
+pub const MAX_CHANNELS: usize = 1000;
 /// The group of a channel without `groupBy`.
 pub const DEFAULT_GROUP: &str = "default";
 
@@ -166,7 +170,7 @@ impl Schema {
                 problems.extend(schema.check());
                 Problems::check(problems, schema)
             }
-            None => Err(Problems(problems)),
+            None => Err(Problems::sorted(problems)),
         }
     }
 
@@ -216,15 +220,33 @@ fn read_schema(r: &mut Reader, root: &At<'_>) -> Option<Schema> {
         r.version(&at);
     }
     let connectors = match object.get("connectors").and_then(|at| r.list(&at, "list the connectors")) {
-        Some(items) => items.iter().filter_map(|at| r.json(at)).collect(),
+        Some(items) => items.iter().filter_map(|at| read_connector(r, at)).collect(),
         None => Vec::new(),
     };
+    for (what, at, most) in [("roles", &roles, MAX_ROLES), ("channels", &channels, MAX_CHANNELS)] {
+        if let Some(items) = at
+            && let Some(excess) = items.get(most)
+        {
+            let message = format!("the schema has {} {what}, more than {most}", items.len());
+            r.problem(excess, message, "many workers are one role with replicas or groups");
+            r.broken = true;
+            return None;
+        }
+    }
     if roles.is_none() || channels.is_none() {
         r.broken = true;
     }
     let roles = roles.unwrap_or_default().iter().filter_map(|at| read_role(r, at)).collect();
     let channels = channels.unwrap_or_default().iter().filter_map(|at| read_channel(r, at)).collect();
     Some(Schema { name, description, roles, channels, connectors, places: Places::default() })
+}
+
+/// Flame's connectors name a connection; nothing is known of its form.
+fn read_connector(r: &mut Reader, at: &At<'_>) -> Option<serde_json::Value> {
+    let object = r.object(at, &["name", "description", "connection"])?;
+    r.required(&object, "name", "name the connector").and_then(|at| r.text(&at));
+    r.required(&object, "connection", "say what it connects");
+    r.json(at)
 }
 
 /// A value that others refer to: unreadable, it breaks what follows.

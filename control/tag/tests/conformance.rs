@@ -124,7 +124,10 @@ fn tag_17_a_pair_that_names_an_unknown_role_is_refused() {
 fn tag_18_a_data_spec_without_groups_is_refused() {
     let text = messages(expanded(MNIST, &job_with(&[])));
     assert!(text.contains("no dataset group specified for trainer role trainer"), "{text}");
-    let text = messages(expanded(WALKTHROUGH, r#"{"designId": "d", "dataSpec": {"fromUser": {}, "fromSystem": []}}"#));
+    let text = messages(expanded(
+        WALKTHROUGH,
+        r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromUser": {}, "fromSystem": []}}"#,
+    ));
     assert!(text.contains("no dataset group specified for trainer role trainer"), "{text}");
 }
 
@@ -171,7 +174,10 @@ fn tag_23_task_ids_are_the_same_in_every_expansion() {
 #[test]
 fn tag_24_a_role_without_association_gets_its_channels_groups() {
     let schema = WALKTHROUGH.replace("[\"default\"]", "[\"eu\", \"us\"]");
-    let tasks = expanded(&schema, r#"{"designId": "d", "dataSpec": {"fromUser": {"us": 2, "eu": 1}}}"#).unwrap().tasks;
+    let tasks =
+        expanded(&schema, r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromUser": {"us": 2, "eu": 1}}}"#)
+            .unwrap()
+            .tasks;
     let expected =
         [("aggregator", "eu"), ("aggregator", "us"), ("trainer", "eu"), ("trainer", "us"), ("trainer", "us")];
     assert_eq!(places(&tasks, "param-channel"), expected);
@@ -231,7 +237,9 @@ fn a_hybrid_keeps_each_channels_backend_and_group() {
 
 #[test]
 fn a_workers_seed_depends_on_its_place_and_not_on_other_groups() {
-    let job = |eu: u32| format!(r#"{{"designId": "d", "dataSpec": {{"fromUser": {{"eu": {eu}, "us": 2}}}}}}"#);
+    let job = |eu: u32| {
+        format!(r#"{{"designId": "d", "backend": "mqtt", "dataSpec": {{"fromUser": {{"eu": {eu}, "us": 2}}}}}}"#)
+    };
     let schema = WALKTHROUGH.replace("[\"default\"]", "[\"eu\", \"us\"]");
     let seeds = |eu: u32| -> BTreeMap<(String, u32), u64> {
         let tasks = expanded(&schema, &job(eu)).unwrap().tasks;

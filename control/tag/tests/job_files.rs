@@ -56,7 +56,7 @@ fn the_later_generation_keeps_data_and_model_in_files_of_their_own() {
 #[test]
 fn our_own_options_are_read() {
     let job = parse(
-        "designId: d\nname: demo\nseed: 18446744073709551615\noptimizer: {sort: fedavg}\nevaluationData: test\n\
+        "designId: d\nbackend: mqtt\nname: demo\nseed: 18446744073709551615\noptimizer: {sort: fedavg}\nevaluationData: test\n\
          minParticipants: 2\njoinTimeout: 30\nminCompleted: {trainer: 2}\ndeterministic: true\n\
          resources:\n  trainer: {memory: 512 MiB, tensorBytes: 1048576, cpu: 60, wallTime: 120, egress: 10MB}\n\
          dataSpec: {fromUser: {default: 3}}\n",
@@ -76,8 +76,8 @@ fn the_canonical_form_reads_back_to_the_same_job() {
     for text in [
         WALKTHROUGH_JOB.to_owned(),
         job_with(&[("us", &["a", "b"])]),
-        r#"{"designId": "d", "seed": 3, "dataSpec": {"fromUser": {"g": 1}, "fromSystem": {"g": ["x"]}}, "resources": {"t": {"memory": 5}}}"#.to_owned(),
-        r#"{"designId": "d", "dataSpec": {"fromSystem": ["x", "y"]}}"#.to_owned(),
+        r#"{"designId": "d", "backend": "mqtt", "seed": 3, "dataSpec": {"fromUser": {"g": 1}, "fromSystem": {"g": ["x"]}}, "resources": {"t": {"memory": 5}}}"#.to_owned(),
+        r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromSystem": ["x", "y"]}}"#.to_owned(),
     ] {
         let job = parse(&text);
         let canonical = serde_json::to_string(&job).unwrap();
@@ -88,8 +88,9 @@ fn the_canonical_form_reads_back_to_the_same_job() {
 
 #[test]
 fn compression_says_how_updates_travel() {
-    let with =
-        |compression: &str| format!("designId: d\ndataSpec: {{fromUser: {{g: 1}}}}\ncompression: {compression}\n");
+    let with = |compression: &str| {
+        format!("designId: d\ndataSpec: {{fromUser: {{g: 1}}}}\ncompression: {compression}\nbackend: p2p\n")
+    };
     let read = |compression: &str| parse(&with(compression)).compression.unwrap();
     let compression = read("{tensors: f16, zstd: 3}");
     assert_eq!((compression.tensors, compression.zstd), (TensorEncoding::F16, Some(3)));
@@ -107,7 +108,7 @@ fn compression_says_how_updates_travel() {
 
 #[test]
 fn mistakes_in_compression_are_refused_where_they_stand() {
-    let text = "designId: d\ndataSpec: {fromUser: {g: 1}}\ncompression:\n  tensors: fp16\n  forms: [delta, updates, delta]\n  zstd: 22\n  level: 3\n";
+    let text = "designId: d\ndataSpec: {fromUser: {g: 1}}\ncompression:\n  tensors: fp16\n  forms: [delta, updates, delta]\n  zstd: 22\n  level: 3\nbackend: p2p\n";
     let all = refusals(text).join("\n");
     for expected in [
         "job.json:4:12: compression.tensors: unknown tensor encoding fp16; did you mean f16?",
@@ -119,7 +120,7 @@ fn mistakes_in_compression_are_refused_where_they_stand() {
         assert!(all.contains(expected), "{expected}\n{all}");
     }
     let with = |compression: &str| {
-        let text = format!("designId: d\ndataSpec: {{fromUser: {{g: 1}}}}\ncompression: {compression}\n");
+        let text = format!("designId: d\ndataSpec: {{fromUser: {{g: 1}}}}\ncompression: {compression}\nbackend: p2p\n");
         refusals(&text).join("\n")
     };
     assert!(with("{forms: [delta]}").contains("nothing makes them lose any; give tensors one of f16, bf16 and int8"));
@@ -131,7 +132,9 @@ fn mistakes_in_compression_are_refused_where_they_stand() {
 #[test]
 fn revisions_are_numbers_or_texts_or_absent() {
     let with = |version: &str| {
-        format!(r#"{{"designId": "d", "schemaVersion": {version}, "dataSpec": {{"fromUser": {{"g": 1}}}}}}"#)
+        format!(
+            r#"{{"designId": "d", "backend": "mqtt", "schemaVersion": {version}, "dataSpec": {{"fromUser": {{"g": 1}}}}}}"#
+        )
     };
     assert_eq!(parse(&with("3")).schema_version, Some(3));
     assert_eq!(parse(&with("\"3\"")).schema_version, Some(3));
@@ -142,13 +145,13 @@ fn revisions_are_numbers_or_texts_or_absent() {
 
 #[test]
 fn bare_data_set_ids_are_read() {
-    let job = parse(r#"{"designId": "d", "dataSpec": {"fromSystem": ["x", "y"]}}"#);
+    let job = parse(r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromSystem": ["x", "y"]}}"#);
     assert_eq!(job.data_spec.from_system, SystemData::Ids(vec!["x".to_owned(), "y".to_owned()]));
 }
 
 #[test]
 fn a_missing_design_is_refused_with_the_fix() {
-    let text = r#"{"dataSpec": {"fromUser": {"default": 1}}}"#;
+    let text = r#"{"backend": "mqtt", "dataSpec": {"fromUser": {"default": 1}}}"#;
     assert_eq!(
         refusals(text),
         [
@@ -189,9 +192,12 @@ fn wrong_types_are_refused_where_they_stand() {
 
 #[test]
 fn a_file_that_is_named_and_not_there_is_refused() {
-    let text = r#"{"designId": "d", "dataSpecPath": "data.json"}"#;
+    let text = r#"{"designId": "d", "backend": "mqtt", "dataSpecPath": "data.json"}"#;
     assert!(refusals(text)[0].contains("dataSpecPath: data.json cannot be read: no file data.json"));
-    assert!(refusals(r#"{"designId": "d"}"#)[0].contains("required field dataSpec is missing"));
+    let all = refusals(r#"{"designId": "d"}"#).join("\n");
+    for field in ["backend", "dataSpec"] {
+        assert!(all.contains(&format!("required field {field} is missing")), "{all}");
+    }
 }
 
 #[test]

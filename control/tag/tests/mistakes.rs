@@ -101,7 +101,7 @@ fn missing_parts_of_a_schema_are_named() {
 #[test]
 fn a_dry_run_names_the_mistakes_of_both_files_together() {
     let schema = WALKTHROUGH.replace("\"replica\": 1", "\"replicas\": 1");
-    let job = "designId: d\ndataSpec:\n  fromUser:\n    defualt: 1\nminCompleted: {trainr: 1}\nresources:\n  agregator: {memory: 1}\n";
+    let job = "designId: d\ndataSpec:\n  fromUser:\n    defualt: 1\nminCompleted: {trainr: 1}\nresources:\n  agregator: {memory: 1}\nbackend: mqtt\n";
     let problems = dry_run((&schema, "schema.json"), (job, "job.yaml"), &no_file, None, Some(&[])).unwrap_err();
     let all = problems.to_string();
     for expected in [
@@ -121,7 +121,9 @@ fn a_dry_run_names_the_mistakes_of_both_files_together() {
 
 #[test]
 fn what_can_never_be_reached_is_refused() {
-    let job = |extra: &str| format!(r#"{{"designId": "d", "dataSpec": {{"fromUser": {{"default": 3}}}}, {extra}}}"#);
+    let job = |extra: &str| {
+        format!(r#"{{"designId": "d", "backend": "mqtt", "dataSpec": {{"fromUser": {{"default": 3}}}}, {extra}}}"#)
+    };
     let refused = |extra: &str| expanded(WALKTHROUGH, &job(extra)).unwrap_err().to_string();
     assert!(
         refused(r#""minCompleted": {"trainer": 4}"#)
@@ -134,13 +136,13 @@ fn what_can_never_be_reached_is_refused() {
 #[test]
 fn every_data_role_needs_data_of_its_own() {
     let schema = WALKTHROUGH.replace("\"replica\": 1", "\"isDataConsumer\": true");
-    let job = r#"{"designId": "d", "dataSpec": {}, "minCompleted": {"ghost": 1}}"#;
+    let job = r#"{"designId": "d", "backend": "mqtt", "dataSpec": {}, "minCompleted": {"ghost": 1}}"#;
     let all = expanded(&schema, job).unwrap_err().to_string();
     for role in ["trainer", "aggregator"] {
         assert!(all.contains(&format!("no dataset group specified for trainer role {role}")), "{all}");
     }
     assert!(all.contains("role ghost not found"), "{all}");
-    let job = r#"{"designId": "d", "dataSpec": [{"role": "trainer", "datasetGroups": {"default": ["x"]}}]}"#;
+    let job = r#"{"designId": "d", "backend": "mqtt", "dataSpec": [{"role": "trainer", "datasetGroups": {"default": ["x"]}}]}"#;
     let all = expanded(&schema, job).unwrap_err().to_string();
     assert!(all.contains("trainer role aggregator") && !all.contains("trainer role trainer"), "{all}");
 }
@@ -154,7 +156,7 @@ fn ten_thousand_tasks_are_quickly_made() {
 
 #[test]
 fn a_count_beyond_the_limit_is_refused_before_anything_is_made() {
-    let job = r#"{"designId": "d", "dataSpec": {"fromUser": {"default": 4000000000}}}"#;
+    let job = r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromUser": {"default": 4000000000}}}"#;
     let all = expanded(WALKTHROUGH, job).unwrap_err().to_string();
     assert!(all.contains("4000000001 tasks, more than 100000"), "{all}");
     let schema = WALKTHROUGH.replace("\"replica\": 1", "\"replica\": 2147483647");
@@ -163,7 +165,7 @@ fn a_count_beyond_the_limit_is_refused_before_anything_is_made() {
 
 #[test]
 fn ids_without_a_group_need_a_role_with_one_group() {
-    let job = r#"{"designId": "d", "dataSpec": {"fromSystem": ["x", "y"]}}"#;
+    let job = r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromSystem": ["x", "y"]}}"#;
     assert_eq!(expanded(WALKTHROUGH, job).unwrap().tasks.len(), 3);
     let all = expanded(PARALLEL, job).unwrap_err().to_string();
     assert!(all.contains("the data sets name no group and role trainer has the groups asia, eu, us"), "{all}");
@@ -171,7 +173,7 @@ fn ids_without_a_group_need_a_role_with_one_group() {
 
 #[test]
 fn data_for_a_role_that_consumes_none_is_refused() {
-    let job = r#"{"designId": "d", "dataSpec": [{"role": "aggregator", "datasetGroups": {"us": ["x"]}}, {"role": "trainr", "datasetGroups": {"us": ["x"]}}]}"#;
+    let job = r#"{"designId": "d", "backend": "mqtt", "dataSpec": [{"role": "aggregator", "datasetGroups": {"us": ["x"]}}, {"role": "trainr", "datasetGroups": {"us": ["x"]}}]}"#;
     let all = expanded(MNIST, job).unwrap_err().to_string();
     assert!(all.contains("dataSpec[0].role: role aggregator is no data consumer"), "{all}");
     assert!(all.contains("dataSpec[1].role: role trainr not found in the schema; did you mean trainer?"), "{all}");
@@ -214,7 +216,7 @@ proptest! {
     #[test]
     fn expansion_makes_what_the_data_spec_asks_for(eu in 1u32..20, us in 1u32..20, replica in 1u32..4) {
         let schema = WALKTHROUGH.replace("[\"default\"]", "[\"eu\", \"us\"]").replace("\"replica\": 1", &format!("\"replica\": {replica}"));
-        let job = format!(r#"{{"designId": "d", "dataSpec": {{"fromUser": {{"us": {us}, "eu": {eu}}}}}}}"#);
+        let job = format!(r#"{{"designId": "d", "backend": "mqtt", "dataSpec": {{"fromUser": {{"us": {us}, "eu": {eu}}}}}}}"#);
         let expansion = expanded(&schema, &job).unwrap();
         prop_assert_eq!(expansion.tasks.len(), (eu + us + 2 * replica) as usize);
         for task in &expansion.tasks {

@@ -74,7 +74,7 @@ async fn an_agents_token_opens_its_own_paths_alone() {
 async fn a_job_needs_a_design_with_schema_and_code() {
     let world = World::start().await;
     let client = &world.client;
-    let job = r#"{"designId": "mine", "dataSpec": {"fromUser": {"default": 1}}}"#.to_owned();
+    let job = r#"{"designId": "mine", "backend": "mqtt", "dataSpec": {"fromUser": {"default": 1}}}"#.to_owned();
     let refusal = async |client: &Client| {
         client.create_job("job.json", job.clone()).await.unwrap_err().problem().unwrap().clone()
     };

@@ -111,8 +111,9 @@ impl World {
             client.create_schema(&design.id, "schema.json", SCHEMA.to_owned()).await.unwrap();
             client.create_code(&design.id, component(&["trainer", "aggregator"])).await.unwrap();
         }
+        let backend = if options.contains("\"backend\"") { "" } else { r#""backend": "mqtt","# };
         let job = format!(
-            r#"{{"designId": "mnist", "name": "digits", "seed": 7, "hyperparameters": {{"rounds": 3}},
+            r#"{{"designId": "mnist", {backend} "name": "digits", "seed": 7, "hyperparameters": {{"rounds": 3}},
                  "dataSpec": {{"fromUser": {{"default": {trainers}}}}}{options}}}"#
         );
         client.create_job("job.json", job).await.unwrap().id

@@ -73,7 +73,7 @@ pub fn no_file(path: &str) -> Result<String, String> {
 /// A job of the later generation with these data sets for the role `trainer`.
 pub fn job_with(groups: &[(&str, &[&str])]) -> String {
     let groups: BTreeMap<_, _> = groups.iter().copied().collect();
-    let spec = serde_json::json!({"designId": "d", "dataSpec": [{"role": "trainer", "datasetGroups": groups}]});
+    let spec = serde_json::json!({"designId": "d", "backend": "mqtt", "dataSpec": [{"role": "trainer", "datasetGroups": groups}]});
     spec.to_string()
 }
 
