@@ -4,26 +4,30 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::Format;
 use crate::commands::{
-    JobArgs, ListArgs, create_code::CreateCodeArgs, create_design::CreateDesignArgs, create_job::CreateJobArgs,
-    create_schema::CreateSchemaArgs, get_code::GetCodeArgs, get_design::GetDesignArgs, get_model::GetModelArgs,
-    inspect::InspectArgs, keygen::KeygenArgs, sign::SignArgs, verify::VerifyArgs, watch::WatchArgs,
+    DesignArgs, JobArgs, JobOnly, ListArgs, completions, create_code, create_design, create_job, create_schema,
+    describe_job, describe_task, diff_schema, get_code, get_design, get_logs, get_model, get_schema, get_task, inspect,
+    keygen, man, sign, verify, wait, watch,
 };
-use crate::{Format, JobRef};
 
 const AFTER_HELP: &str = "\
 Examples:
   flamectl create design mnist -d \"mnist example\"
   flamectl create schema schema.json --design mnist
   flamectl create code mnist.wasm --design mnist
+  flamectl create job job.json --dry-run           (what it would make; no server is asked)
   flamectl create job job.json
   flamectl get tasks 624888fda8001d773e34de43
   flamectl start job 6248                          (an id may be cut to what is unique)
   flamectl watch job 6248
+  flamectl wait job 6248 --timeout 600
   flamectl get model 6248 -o model.safetensors
   flamectl get jobs -o json
+  flamectl get schema mnist -o svg > mnist.svg
   flamectl inspect mnist.wasm
   flamectl keygen -o hospital.key && flamectl sign mnist.wasm --key hospital.key
+  source <(flamectl completions bash)
 
 Configuration:
   Of two values, the flag wins over the environment, and the environment over the file.
@@ -35,10 +39,11 @@ Configuration:
 
 Exit status:
   0  done
-  1  the server refused, or the job that was watched failed or was terminated
-  2  the command line, the configuration or a local file is wrong; `inspect`: the code would be refused;
-     `verify`: none of the signers signed it
-  3  the server cannot be reached";
+  1  the server refused, or the job that was watched or waited for ended in another way
+  2  the command line, the configuration or a local file is wrong, in a dry run too; `inspect`: the code would
+     be refused; `verify`: none of the signers signed it
+  3  the server cannot be reached
+  4  `wait`: the time was up";
 
 /// Creates designs and jobs on a Flame control plane, and shows how they fare.
 #[derive(Debug, Clone, Parser)]
@@ -61,9 +66,15 @@ pub enum Command {
     /// Create a design, a schema, code or a job
     #[command(subcommand)]
     Create(Create),
-    /// Show designs, jobs, tasks, models, metrics or logs
+    /// Show designs, schemas, code, jobs, tasks, models, metrics, logs or events
     #[command(subcommand)]
     Get(Get),
+    /// Show all about one job or task, in words
+    #[command(subcommand)]
+    Describe(Describe),
+    /// Show what differs between two revisions
+    #[command(subcommand)]
+    Diff(Diff),
     /// Start a job
     #[command(subcommand)]
     Start(Start),
@@ -73,27 +84,36 @@ pub enum Command {
     /// Follow a job until it has ended
     #[command(subcommand)]
     Watch(Watch),
+    /// Wait without a word until a job has ended, or has got as far as is asked
+    #[command(subcommand)]
+    Wait(Wait),
+    /// The newest log lines of a job's tasks; -f goes on until the job has ended
+    Logs(get_logs::GetLogsArgs),
     /// Look into a code file without a server: roles, imports, size, digest, and what would be refused
-    Inspect(InspectArgs),
+    Inspect(inspect::InspectArgs),
     /// Make a key to sign code with; prints its public half
-    Keygen(KeygenArgs),
+    Keygen(keygen::KeygenArgs),
     /// Sign a code file without a server: participants may require it
-    Sign(SignArgs),
+    Sign(sign::SignArgs),
     /// Check without a server that somebody signed a code file
-    Verify(VerifyArgs),
+    Verify(verify::VerifyArgs),
+    /// Print the completions of this command line for a shell
+    Completions(completions::CompletionsArgs),
+    /// Write manual pages into a folder
+    Man(man::ManArgs),
 }
 
 /// What to create.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Create {
     /// Create a design
-    Design(CreateDesignArgs),
+    Design(create_design::CreateDesignArgs),
     /// Add a schema revision to a design
-    Schema(CreateSchemaArgs),
+    Schema(create_schema::CreateSchemaArgs),
     /// Add a code revision to a design: a WebAssembly component, or a zip with one per role
-    Code(CreateCodeArgs),
+    Code(create_code::CreateCodeArgs),
     /// Create a job from a job file; prints its id
-    Job(CreateJobArgs),
+    Job(create_job::CreateJobArgs),
 }
 
 /// What to show.
@@ -102,55 +122,76 @@ pub enum Get {
     /// All designs
     Designs(ListArgs),
     /// One design with its schema and code revisions
-    Design(GetDesignArgs),
+    Design(get_design::GetDesignArgs),
+    /// A schema: as tables, as a file, or as a picture
+    Schema(get_schema::GetSchemaArgs),
+    /// The schema revisions of a design
+    Schemas(DesignArgs),
     /// A design's code, component by component, with who signed it
-    Code(GetCodeArgs),
+    Code(get_code::GetCodeArgs),
     /// All jobs
     Jobs(ListArgs),
     /// One job
     Job(JobArgs),
     /// A job's tasks; a failed one says why
     Tasks(JobArgs),
+    /// One task of a job
+    Task(get_task::GetTaskArgs),
     /// Save a model that a job published as a safetensors file
-    Model(GetModelArgs),
+    Model(get_model::GetModelArgs),
     /// Models that a job published
     Models(JobArgs),
     /// A job's metrics by round
     Metrics(JobArgs),
     /// The newest log lines of a job's tasks
-    Logs(JobArgs),
+    Logs(get_logs::GetLogsArgs),
+}
+
+/// What to tell all about.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Describe {
+    /// A job with its tasks, models and newest events
+    Job(describe_job::DescribeJobArgs),
+    /// A task with its channels, peers and newest log lines
+    Task(describe_task::DescribeTaskArgs),
+}
+
+/// What to compare.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Diff {
+    /// Two schema revisions of a design, or one and a file
+    Schema(diff_schema::DiffSchemaArgs),
 }
 
 /// What to start.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Start {
     /// Start a job
-    Job {
-        /// Job id, or a beginning of it that is unique
-        #[arg(value_name = "JOB")]
-        job: JobRef,
-    },
+    Job(JobOnly),
 }
 
 /// What to stop.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Stop {
     /// Stop a job
-    Job {
-        /// Job id, or a beginning of it that is unique
-        #[arg(value_name = "JOB")]
-        job: JobRef,
-    },
+    Job(JobOnly),
 }
 
 /// What to follow.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Watch {
     /// Follow a job: a live line on a terminal, a line per change elsewhere. Status 0 if it completes, 1 if not
-    Job(WatchArgs),
+    Job(watch::WatchArgs),
 }
 
-/// How a `get` command shows its result.
+/// What to wait for.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Wait {
+    /// Wait for a job. Status 0 if it gets there, 1 if it ends in another way, 4 if the time is up
+    Job(wait::WaitArgs),
+}
+
+/// How a command shows its result.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct OutputArgs {
     /// How to print; json and yaml are the API's own types

@@ -17,6 +17,8 @@ pub enum Exit {
     Usage = 2,
     /// Nobody answers, or nobody who speaks our protocol.
     Unreachable = 3,
+    /// What was waited for did not come in time.
+    TimeUp = 4,
 }
 
 impl From<Exit> for ExitCode {
@@ -47,6 +49,17 @@ pub enum Failure {
         /// What to do; may be empty.
         hint: String,
     },
+    /// What was waited for did not come in time.
+    #[error("{message}")]
+    TimeUp {
+        /// What is there instead.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// What failed is in the output already, for programs; only the status is left to tell.
+    #[error("{0}")]
+    Told(Box<Failure>),
     /// The result could not be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -63,9 +76,21 @@ impl Failure {
         Self::Outcome { message: message.into(), hint: hint.into() }
     }
 
+    /// What was waited for did not come in time.
+    pub(crate) fn time_up(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::TimeUp { message: message.into(), hint: hint.into() }
+    }
+
+    /// The same failure, which the output has told already.
+    pub(crate) fn told(failure: Self) -> Self {
+        Self::Told(Box::new(failure))
+    }
+
     /// The exit status that goes with it.
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Told(failure) => failure.exit(),
+            Self::TimeUp { .. } => Exit::TimeUp,
             Self::Input { .. } => Exit::Usage,
             Self::Server(ClientError::Unreachable { .. } | ClientError::Protocol { .. }) => Exit::Unreachable,
             Self::Server(ClientError::Refused(_)) | Self::Outcome { .. } | Self::Output(_) => Exit::Refused,
@@ -90,7 +115,7 @@ impl Failure {
     /// What to do about it; empty where there is nothing to say.
     pub(crate) fn hint(&self) -> &str {
         match self {
-            Self::Input { hint, .. } | Self::Outcome { hint, .. } => hint,
+            Self::Input { hint, .. } | Self::Outcome { hint, .. } | Self::TimeUp { hint, .. } => hint,
             Self::Server(ClientError::Unreachable { .. }) => {
                 "start it with `flame-control` or `fiab up`, or give its address with --apiserver URL"
             }
@@ -98,6 +123,7 @@ impl Failure {
                 "check the address (--apiserver URL), and that flamectl and the server are of one version"
             }
             Self::Server(ClientError::Refused(problem)) => &problem.hint,
+            Self::Told(failure) => failure.hint(),
             Self::Output(_) => "",
         }
     }
@@ -107,8 +133,9 @@ impl Failure {
         matches!(self, Self::Server(ClientError::Refused(problem)) if problem.code == Code::Unauthenticated)
     }
 
-    /// Whether the reader of our output went away, which is not worth a word.
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    /// Whether nothing is to be said: the output told it, or its reader went away.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::Told(_))
+            || matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 }

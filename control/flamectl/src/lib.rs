@@ -7,27 +7,25 @@
 
 mod cli;
 mod code;
-mod commands;
+pub mod commands;
 mod config;
+mod draw;
 mod failure;
 mod files;
-mod job_ref;
+mod job_file;
 mod keys;
 mod printer;
+mod refs;
+mod schema_diff;
 mod table;
 mod text;
 
 use flame_api::Client;
 
-pub use cli::{Cli, Command, Create, Get, OutputArgs, Start, Stop, Watch};
-pub use commands::{
-    JobArgs, ListArgs, create_code::CreateCodeArgs, create_design::CreateDesignArgs, create_job::CreateJobArgs,
-    create_schema::CreateSchemaArgs, get_code::GetCodeArgs, get_design::GetDesignArgs, get_model::GetModelArgs,
-    inspect::InspectArgs, keygen::KeygenArgs, sign::SignArgs, verify::VerifyArgs, watch::WatchArgs,
-};
+pub use cli::{Cli, Command, Create, Describe, Diff, Get, OutputArgs, Start, Stop, Wait, Watch};
 pub use failure::{Exit, Failure};
-pub use job_ref::JobRef;
 pub use printer::{Format, Printer};
+pub use refs::{JobRef, TaskRef};
 
 /// What a command works with: a connection and a place for its output.
 #[derive(Debug)]
@@ -69,7 +67,13 @@ fn execute_offline(command: &Command, printer: &mut Printer) -> Option<Result<()
         Command::Keygen(args) => Some(commands::keygen::run(args, printer)),
         Command::Sign(args) => Some(commands::sign::run(args, printer)),
         Command::Verify(args) => Some(commands::verify::run(args, printer)),
-        Command::Create(_) | Command::Get(_) | Command::Start(_) | Command::Stop(_) | Command::Watch(_) => None,
+        Command::Completions(args) => Some(commands::completions::run(args, printer)),
+        Command::Man(args) => Some(commands::man::run(args, printer)),
+        Command::Create(Create::Job(args)) if args.dry_run => Some(commands::dry_run::run(args, printer)),
+        Command::Get(Get::Schema(args)) if args.file.is_some() => {
+            Some(commands::get_schema::run_offline(args, printer))
+        }
+        _ => None,
     }
 }
 
@@ -83,6 +87,9 @@ pub async fn execute(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Get(Get::Designs(args)) => commands::get_designs::run(args, context).await,
         Command::Get(Get::Design(args)) => commands::get_design::run(args, context).await,
         Command::Get(Get::Code(args)) => commands::get_code::run(args, context).await,
+        Command::Get(Get::Schema(args)) => commands::get_schema::run(args, context).await,
+        Command::Get(Get::Schemas(args)) => commands::get_schemas::run(args, context).await,
+        Command::Diff(Diff::Schema(args)) => commands::diff_schema::run(args, context).await,
         Command::Get(Get::Jobs(args)) => commands::get_jobs::run(args, context).await,
         Command::Get(Get::Job(args)) => commands::get_job::run(args, context).await,
         Command::Get(Get::Tasks(args)) => commands::get_tasks::run(args, context).await,
@@ -90,8 +97,15 @@ pub async fn execute(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Get(Get::Models(args)) => commands::get_models::run(args, context).await,
         Command::Get(Get::Metrics(args)) => commands::get_metrics::run(args, context).await,
         Command::Get(Get::Logs(args)) => commands::get_logs::run(args, context).await,
-        Command::Start(Start::Job { job }) => commands::start_job::run(&job, context).await,
-        Command::Stop(Stop::Job { job }) => commands::stop_job::run(&job, context).await,
+        Command::Get(Get::Task(args)) => commands::get_task::run(args, context).await,
+        Command::Describe(Describe::Job(args)) => commands::describe_job::run(args, context).await,
+        Command::Describe(Describe::Task(args)) => commands::describe_task::run(args, context).await,
+        Command::Start(Start::Job(args)) => commands::start_job::run(args, context).await,
+        Command::Stop(Stop::Job(args)) => commands::stop_job::run(args, context).await,
+        Command::Wait(Wait::Job(args)) => commands::wait::run(args, context).await,
+        Command::Logs(args) => commands::get_logs::run(args, context).await,
+        Command::Completions(args) => commands::completions::run(&args, &mut context.printer),
+        Command::Man(args) => commands::man::run(&args, &mut context.printer),
         Command::Watch(Watch::Job(args)) => commands::watch::run(args, context).await,
         Command::Inspect(args) => commands::inspect::run(&args, &mut context.printer),
         Command::Keygen(args) => commands::keygen::run(&args, &mut context.printer),

@@ -98,9 +98,15 @@ impl Printer {
         Ok(true)
     }
 
+    /// Prints a value of the API as JSON on one line, one of a stream of them.
+    pub(crate) fn json_line<T: Serialize>(&mut self, value: &T) -> io::Result<()> {
+        let plain = serde_json::to_string(value)?;
+        self.line(escape_json(&plain))
+    }
+
     /// Says on stderr why a command failed. `hint` replaces the failure's own.
     pub(crate) fn failure(&mut self, failure: &Failure, hint: Option<String>) {
-        if failure.is_broken_pipe() {
+        if failure.is_silent() {
             return;
         }
         self.note(format_args!("error: {}", text::safe_lines(&failure.message())));

@@ -1,8 +1,10 @@
 //! `flamectl get models JOB`
 
+use flame_api::ModelArtifact;
+
 use super::JobArgs;
 use crate::table::table;
-use crate::{Context, Failure, Format, text};
+use crate::{Context, Failure, Format, Printer, text};
 
 pub(crate) async fn run(args: JobArgs, context: &mut Context) -> Result<(), Failure> {
     let id = args.job.resolve(&context.client).await?;
@@ -16,7 +18,11 @@ pub(crate) async fn run(args: JobArgs, context: &mut Context) -> Result<(), Fail
             .note(format_args!("job {id} has published no model yet; `flamectl watch job {id}` shows how far it is"));
         return Ok(());
     }
-    let wide = args.output.output == Format::Wide;
+    show(models, args.output.output, &mut context.printer)
+}
+
+pub(super) fn show(models: Vec<ModelArtifact>, format: Format, printer: &mut Printer) -> Result<(), Failure> {
+    let wide = format == Format::Wide;
     let mut headers = vec!["NAME", "SIZE", "SHA256", "TIMESTAMP"];
     if wide {
         headers.push("AGENT ID");
@@ -28,6 +34,6 @@ pub(crate) async fn run(args: JobArgs, context: &mut Context) -> Result<(), Fail
         }
         row
     });
-    context.printer.line(table(&headers, rows))?;
+    printer.line(table(&headers, rows))?;
     Ok(())
 }

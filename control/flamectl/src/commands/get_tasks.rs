@@ -4,7 +4,7 @@ use flame_api::Task;
 
 use super::JobArgs;
 use crate::table::table;
-use crate::{Context, Failure, Format, text};
+use crate::{Context, Failure, Format, Printer, text};
 
 /// Digits of an agent id that a sentence needs.
 const SHORT_AGENT: usize = 12;
@@ -19,16 +19,21 @@ pub(crate) async fn run(args: JobArgs, context: &mut Context) -> Result<(), Fail
         context.printer.note(format_args!("job {id} has no tasks; `flamectl get job {id}` shows where it stands"));
         return Ok(());
     }
-    let wide = args.output.output == Format::Wide;
+    show(&tasks, args.output.output, &mut context.printer)
+}
+
+/// The walk-through's table; why a task failed stands under it.
+pub(super) fn show(tasks: &[Task], format: Format, printer: &mut Printer) -> Result<(), Failure> {
+    let wide = format == Format::Wide;
     let mut headers = vec!["JOB ID", "AGENT ID", "TYPE", "STATE", "TIMESTAMP"];
     if wide {
         headers.extend(["ROLE", "INDEX", "GROUPS", "CONNECTED", "ATTEMPT", "REASON"]);
     }
-    context.printer.line(table(&headers, tasks.iter().map(|task| row(task, wide))))?;
+    printer.line(table(&headers, tasks.iter().map(|task| row(task, wide))))?;
     for task in tasks.iter().filter(|task| !wide && !task.reason.is_empty()) {
         let agent: String = task.agent.as_str().chars().take(SHORT_AGENT).collect();
         let (role, reason) = (text::safe(&task.role), text::safe(&task.reason));
-        context.printer.line(format_args!("task {agent} ({role}) {}: {reason}", task.state))?;
+        printer.line(format_args!("task {agent} ({role}) {}: {reason}", task.state))?;
     }
     Ok(())
 }

@@ -1,18 +1,11 @@
 //! `flamectl watch job ID`: follows a job until it has ended; the exit status says how.
 
-use std::time::{Duration, Instant};
-
 use clap::{Args, ValueEnum};
-use flame_api::{ClientError, JobId, JobSnapshot, JobState, TaskCounts};
-use futures::StreamExt;
+use flame_api::{JobId, JobSnapshot, JobState, TaskCounts};
 
+use super::follow::follow;
 use crate::printer::escape_json;
 use crate::{Context, Failure, JobRef, Printer, text};
-
-/// How long a server that answered before may be away, being restarted for instance.
-const PATIENCE: Duration = Duration::from_mins(1);
-/// First and longest pause between two attempts to get back to it.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(3));
 
 /// Arguments of `watch job`.
 #[derive(Debug, Clone, Args)]
@@ -38,41 +31,16 @@ pub enum WatchFormat {
 pub(crate) async fn run(args: WatchArgs, context: &mut Context) -> Result<(), Failure> {
     let id = args.job.resolve(&context.client).await?;
     let mut last_line = String::new();
-    let mut heard: Option<Instant> = None;
-    let mut pause = BACK_OFF.0;
-    loop {
-        let interrupted = match context.client.watch(&id).await {
-            Ok(mut snapshots) => loop {
-                match snapshots.next().await {
-                    Some(Ok(snapshot)) => {
-                        (heard, pause) = (Some(Instant::now()), BACK_OFF.0);
-                        show(&snapshot, args.output, &mut last_line, &mut context.printer)?;
-                        if snapshot.job.state.is_final() {
-                            context.printer.settle()?;
-                            return outcome(&snapshot);
-                        }
-                    }
-                    Some(Err(error)) => break error,
-                    None => {
-                        let url = context.client.base().to_owned();
-                        break ClientError::Unreachable {
-                            url,
-                            reason: "it ended the watch before the job ended".into(),
-                        };
-                    }
-                }
-            },
-            Err(error) => error,
-        };
-        // Only a server that answered before may be on its way back, and only its absence passes.
-        let passing = matches!(interrupted, ClientError::Unreachable { .. })
-            || interrupted.problem().is_some_and(|problem| problem.code == flame_api::Code::Unavailable);
-        if !passing || heard.is_none_or(|heard| heard.elapsed() > PATIENCE) {
-            return Err(interrupted.into());
+    let printer = &mut context.printer;
+    follow(&context.client, &id, async |snapshot: &JobSnapshot| {
+        show(snapshot, args.output, &mut last_line, printer)?;
+        if !snapshot.job.state.is_final() {
+            return Ok(false);
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(BACK_OFF.1);
-    }
+        printer.settle()?;
+        if snapshot.job.state == JobState::Completed { Ok(true) } else { Err(ended_otherwise(snapshot)) }
+    })
+    .await
 }
 
 fn show(
@@ -95,13 +63,14 @@ fn show(
     Ok(())
 }
 
-fn outcome(snapshot: &JobSnapshot) -> Result<(), Failure> {
+/// The job has ended, and not as it was to.
+pub(super) fn ended_otherwise(snapshot: &JobSnapshot) -> Failure {
     let job = &snapshot.job;
     if job.state == JobState::Completed {
-        return Ok(());
+        return Failure::outcome(format!("job {} {}", job.id, job.state), advice(&job.id));
     }
     let reason = if job.reason.is_empty() { "no reason was given" } else { &job.reason };
-    Err(Failure::outcome(format!("job {} {}: {}", job.id, job.state, text::safe(reason)), advice(&job.id)))
+    Failure::outcome(format!("job {} {}: {}", job.id, job.state, text::safe(reason)), advice(&job.id))
 }
 
 fn advice(id: &JobId) -> String {
