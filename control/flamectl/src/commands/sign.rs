@@ -9,7 +9,7 @@ use crate::{Failure, Printer, code, files, keys};
 
 const AFTER_HELP: &str = "\
 Examples:
-  flamectl sign mnist.wasm --key hospital.key      writes mnist.wasm.sig
+  flamectl sign mnist.wasm --key hospital.key      (writes mnist.wasm.sig)
   flamectl create code mnist.wasm --design mnist --signature mnist.wasm.sig
 
 Of a zip each component is signed, because an agent sees only the component that it runs; the signature file has a

@@ -11,7 +11,7 @@ use crate::text;
 /// Pixels that a character takes at the font's size, about.
 const CHARACTER: f64 = 7.5;
 const LINE: f64 = 17.0;
-/// Height of a box, between boxes of a row, between rows, and around all.
+/// Height of a box, least room between boxes of a row, room between rows, and around all.
 const BOX: f64 = 48.0;
 const GAP: f64 = 110.0;
 const ROW: f64 = 170.0;
@@ -51,7 +51,7 @@ pub(crate) fn svg(schema: &Schema) -> String {
     let _ = writeln!(out, "<title>{title}</title>");
     let _ = writeln!(out, "<style>{STYLE}</style>");
     let mut labels = String::new();
-    draw_channels(schema, &nodes, &mut out, &mut labels);
+    draw_channels(schema, &rows, &nodes, &mut out, &mut labels);
     for (role, node) in schema.roles.iter().zip(&nodes) {
         let class = if role.is_data_consumer { "role data" } else { "role" };
         let (x, y) = (node.centre.x - node.width / 2.0, node.centre.y - BOX / 2.0);
@@ -90,21 +90,23 @@ fn rows(schema: &Schema) -> Vec<usize> {
 
 /// Where each role's box is, and the size of the whole.
 fn place(schema: &Schema, rows: &[usize]) -> (Vec<Node>, f64, f64) {
+    let longest = edges(schema).map(|(channel, ..)| text_width(&channel_lines(channel))).fold(0.0, f64::max);
+    let gap = GAP.max(longest * 0.7);
     let widths: Vec<f64> = schema.roles.iter().map(|role| text_width(&role_lines(role)) + 28.0).collect();
     let last = rows.iter().copied().max().unwrap_or(0);
     let mut of_row: Vec<f64> = vec![0.0; last + 1];
     for (row, width) in rows.iter().zip(&widths) {
         if let Some(sum) = of_row.get_mut(*row) {
-            *sum += width + GAP;
+            *sum += width + gap;
         }
     }
     let widest = of_row.iter().copied().fold(0.0, f64::max);
-    let mut cursor: Vec<f64> = of_row.iter().map(|sum| MARGIN + (widest - sum) / 2.0 + GAP / 2.0).collect();
+    let mut cursor: Vec<f64> = of_row.iter().map(|sum| MARGIN + (widest - sum) / 2.0 + gap / 2.0).collect();
     let mut nodes = Vec::new();
     for (row, width) in rows.iter().zip(&widths) {
         let x = cursor.get(*row).copied().unwrap_or(MARGIN);
         if let Some(at) = cursor.get_mut(*row) {
-            *at += width + GAP;
+            *at += width + gap;
         }
         let up = number(last - *row);
         nodes.push(Node { centre: Point { x: x + width / 2.0, y: MARGIN + BOX + up * ROW }, width: *width });
@@ -112,9 +114,11 @@ fn place(schema: &Schema, rows: &[usize]) -> (Vec<Node>, f64, f64) {
     (nodes, widest + 2.0 * MARGIN + LOOP, number(last) * ROW + 2.0 * (MARGIN + BOX))
 }
 
-fn draw_channels(schema: &Schema, nodes: &[Node], out: &mut String, labels: &mut String) {
+fn draw_channels(schema: &Schema, rows: &[usize], nodes: &[Node], out: &mut String, labels: &mut String) {
     let mut drawn: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-    for (i, (channel, one, other)) in edges(schema).enumerate() {
+    // How many channels there are already between two rows: their labels take turns along the lines.
+    let mut between: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+    for (channel, one, other) in edges(schema) {
         let (Some(from), Some(to)) = (nodes.get(one), nodes.get(other)) else { continue };
         let before = drawn.entry((one.min(other), one.max(other))).or_default();
         let nth = number(*before);
@@ -141,7 +145,10 @@ fn draw_channels(schema: &Schema, nodes: &[Node], out: &mut String, labels: &mut
             let (dx, dy) = ((b.y - a.y).abs() / length, -(b.x - a.x).abs() / length);
             let control = Point { x: f64::midpoint(a.x, b.x) + bend * dx, y: f64::midpoint(a.y, b.y) + bend * dy };
             let path = format!("M{:.1} {:.1} Q{:.1} {:.1} {:.1} {:.1}", a.x, a.y, control.x, control.y, b.x, b.y);
-            let t = if same_row { 0.5 } else { LABEL_AT.get(i % LABEL_AT.len()).copied().unwrap_or(0.5) };
+            let row = |i: usize| rows.get(i).copied().unwrap_or(0);
+            let turn = between.entry((row(one).min(row(other)), row(one).max(row(other)))).or_default();
+            let t = if same_row { 0.5 } else { LABEL_AT.get(*turn % LABEL_AT.len()).copied().unwrap_or(0.5) };
+            *turn += 1;
             (path, on_curve(a, control, b, t))
         };
         let _ = writeln!(out, "<path class=\"channel\" d=\"{path}\"/>");
