@@ -9,6 +9,7 @@ use crate::{AgentId, ChannelEncoding, JobId, Secret, SecretKey, TaskKind};
 
 /// Answer to `POST /v1/agent/grant`: everything that a flamelet needs to run its task under one attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskGrant {
     /// The job.
@@ -46,6 +47,7 @@ pub struct TaskGrant {
 
 /// One channel of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ChannelGrant {
     /// Name in the schema.
@@ -73,6 +75,7 @@ pub struct ChannelGrant {
 
 /// What carries a channel's messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Backend {
     /// An MQTT broker.
@@ -86,6 +89,7 @@ pub enum Backend {
 
 /// A worker that the job expects on a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RosterEntry {
     /// Its end.
@@ -100,6 +104,7 @@ pub struct RosterEntry {
 
 /// How to reach the broker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BrokerAccess {
     /// `mqtt://host:port` or, over TLS, `mqtts://host:port`. A host of `0.0.0.0` or none means: the host of the apiserver
@@ -115,6 +120,7 @@ pub struct BrokerAccess {
 
 /// The bytes of a component, by digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CodeRef {
     /// SHA-256 of the component, hex.
@@ -128,6 +134,7 @@ pub struct CodeRef {
 
 /// A detached ed25519 signature over a component's digest, in the text forms of `flame-bundle`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CodeSignature {
     /// The signer's public key, `flame-ed25519:<base64>`.
@@ -138,6 +145,7 @@ pub struct CodeSignature {
 
 /// An aggregation rule and its options (`modelSpec.optimizer`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OptimizerChoice {
     /// Name of the rule in the aggregation catalogue.
@@ -149,6 +157,7 @@ pub struct OptimizerChoice {
 
 /// What a job asks for a role. Absent: the agent's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TaskResources {
     /// Guest memory in bytes, summed over its memories.
@@ -167,6 +176,7 @@ pub struct TaskResources {
 
 /// Body of `POST /v1/agent/report`: logs, metrics and progress since the last report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentReport {
     /// The attempt that the grant named.
@@ -183,6 +193,7 @@ pub struct AgentReport {
 
 /// A line that the guest, or the host about it, logged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LogLine {
     /// When.
@@ -195,6 +206,7 @@ pub struct LogLine {
 
 /// How grave a log line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the usual five")]
 pub enum LogLevel {
@@ -207,6 +219,7 @@ pub enum LogLevel {
 
 /// A round's measurements.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MetricRow {
     /// The round, from 1.
@@ -217,6 +230,7 @@ pub struct MetricRow {
 
 /// How far a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Progress {
     /// Rounds done.

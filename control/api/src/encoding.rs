@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the messages of a channel travel. The default changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ChannelEncoding {
     /// How floats travel in messages of `forms`.
@@ -19,6 +20,7 @@ pub struct ChannelEncoding {
 
 /// How the elements of float tensors travel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "documented where they are done: `flame_model::wire::TensorEncoding`")]
 pub enum TensorEncoding {
@@ -31,6 +33,7 @@ pub enum TensorEncoding {
 
 /// What the numbers of a message are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "documented in the WIT package")]
 pub enum MessageForm {

@@ -15,7 +15,7 @@ pub struct IdError {
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $pattern:literal, $check:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -62,6 +62,21 @@ macro_rules! id {
                 f.pad(&self.0)
             }
         }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                let text = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::schema::Type::String);
+                text.pattern(Some($pattern)).description(Some($rule)).into()
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+        }
     };
 }
 
@@ -69,22 +84,42 @@ fn is_hex(text: &str, len: usize) -> bool {
     text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+}
+
 id!(
     /// A design's name, chosen by its user: 1-64 of `A-Z a-z 0-9 . _ -`, the first a letter or digit.
     DesignId,
     "design id",
     "use 1 to 64 letters, digits, dots, underscores and hyphens, beginning with a letter or digit",
-    |text| {
-        (1..=64).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
-    }
+    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    is_name
+);
+id!(
+    /// A compute's name, chosen by its operator: as a design's.
+    ComputeId,
+    "compute id",
+    "use 1 to 64 letters, digits, dots, underscores and hyphens, beginning with a letter or digit",
+    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    is_name
+);
+id!(
+    /// A data set: 24 lower-case hex digits, chosen by the server.
+    DatasetId,
+    "dataset id",
+    "a dataset id has 24 lower-case hex digits",
+    "^[0-9a-f]{24}$",
+    |text| is_hex(text, 24)
 );
 id!(
     /// A job: 24 lower-case hex digits, chosen by the server.
     JobId,
     "job id",
     "a job id has 24 lower-case hex digits",
+    "^[0-9a-f]{24}$",
     |text| is_hex(text, 24)
 );
 id!(
@@ -92,6 +127,7 @@ id!(
     AgentId,
     "agent id",
     "an agent id has 40 lower-case hex digits",
+    "^[0-9a-f]{40}$",
     |text| is_hex(text, 40)
 );
 

@@ -19,15 +19,16 @@ pub use agent::{
 pub use client::{Client, ClientError};
 pub use encoding::{ChannelEncoding, MessageForm, TensorEncoding};
 pub use entity::{
-    CodeComponent, CodeRevision, CreateDesign, Created, Design, DesignDetail, Job, JobCreated, JobSnapshot, LogRecord,
-    MetricRecord, ModelArtifact, SchemaRevision, Task, TaskCounts,
+    Agent, CodeComponent, CodeRevision, Compute, CreateDataset, CreateDesign, Created, Dataset, Design, DesignDetail,
+    Job, JobCreated, JobEvent, JobEventKind, JobSnapshot, LogRecord, MetricRecord, ModelArtifact, Page,
+    RegisterCompute, SchemaRevision, Task, TaskCounts, UpdateDataset, UpdateDesign,
 };
-pub use ids::{AgentId, DesignId, IdError, JobId};
+pub use ids::{AgentId, ComputeId, DatasetId, DesignId, IdError, JobId};
 /// A point in time; RFC 3339 in JSON.
 pub use jiff::Timestamp;
 pub use problem::{Code, Problem};
 pub use secret::{Secret, SecretKey};
-pub use state::{IllegalTransition, JobState, TaskKind, TaskState};
+pub use state::{IllegalStep, JOB_LIFE, JobState, JobStep, TASK_LIFE, TaskKind, TaskState, TaskStep};
 
 /// The notifier's protocol, generated from `proto/notifier.proto`.
 #[expect(

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A stable name for a kind of error, for programs. People read the message and the hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
     /// The request does not parse, or has a field that nobody knows. HTTP 400.
@@ -14,17 +15,21 @@ pub enum Code {
     Unauthenticated,
     /// The token holds but does not allow this. HTTP 403.
     Forbidden,
-    /// No such design, schema, code, job, task or model. HTTP 404.
+    /// No such design, schema, code, data set, compute, job, task or model. HTTP 404.
     NotFound,
     /// It exists already. HTTP 409.
     AlreadyExists,
+    /// Something else needs it. HTTP 409.
+    InUse,
     /// The state of the job or task does not allow this. HTTP 409.
     WrongState,
     /// A newer attempt holds the task. HTTP 409.
     Fenced,
+    /// It is not what `If-Match` says any more: somebody else changed it. HTTP 412.
+    Changed,
     /// Too many bytes. HTTP 413.
     TooLarge,
-    /// It parses, but a schema, job or component has mistakes; `problems` lists them. HTTP 422.
+    /// It parses, but a field is missing, or a schema, job or component has mistakes; `problems` lists them. HTTP 422.
     Refused,
     /// The server failed; its log has the cause under the request's id. HTTP 500.
     Internal,
@@ -40,7 +45,8 @@ impl Code {
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
-            Self::AlreadyExists | Self::WrongState | Self::Fenced => 409,
+            Self::AlreadyExists | Self::InUse | Self::WrongState | Self::Fenced => 409,
+            Self::Changed => 412,
             Self::TooLarge => 413,
             Self::Refused => 422,
             Self::Internal => 500,
@@ -51,6 +57,7 @@ impl Code {
 
 /// The body of every REST error (`application/problem+json`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// A stable name for programs.
     pub code: Code,

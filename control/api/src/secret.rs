@@ -66,6 +66,29 @@ impl fmt::Debug for SecretKey {
     }
 }
 
+#[cfg(feature = "openapi")]
+macro_rules! text_schema {
+    ($name:ident, $description:literal) => {
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                let text = utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::schema::Type::String);
+                text.description(Some($description)).into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {
+            fn name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+        }
+    };
+}
+
+#[cfg(feature = "openapi")]
+text_schema!(Secret, "A secret text.");
+#[cfg(feature = "openapi")]
+text_schema!(SecretKey, "A 256-bit key, 64 hex digits.");
+
 #[cfg(test)]
 mod tests {
     use super::*;

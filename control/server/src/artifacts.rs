@@ -66,6 +66,24 @@ impl Artifacts {
         self.home.join("code").join(sha256)
     }
 
+    /// Removes code that nothing needs any more. Blocks.
+    pub fn remove_code(&self, sha256: &str) -> Result<(), ArtifactError> {
+        let path = self.code_path(sha256);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(on_disk(&path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes all models of a job. Blocks.
+    pub fn remove_models(&self, job: &JobId) -> Result<(), ArtifactError> {
+        let folder = self.home.join("models").join(job.as_str());
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(on_disk(&folder)(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Where a job's model of that digest is.
     pub fn model_path(&self, job: &JobId, sha256: &str) -> PathBuf {
         self.home.join("models").join(job.as_str()).join(sha256)

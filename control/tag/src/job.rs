@@ -71,6 +71,12 @@ pub struct JobSpec {
     /// What the tasks of a role ask of their hosts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, Resources>,
+    /// Times that a system task is started again after its flamelet was lost; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_restarts: Option<u32>,
+    /// Seconds that a participant who runs a task may be away before the task fails; absent: as long as the job runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejoin_timeout: Option<u64>,
     /// Whether two runs with one seed must give the same bytes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deterministic: bool,

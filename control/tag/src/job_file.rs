@@ -39,6 +39,8 @@ const FIELDS: [&str; 28] = [
     "minCompleted",
     "compression",
     "resources",
+    "maxRestarts",
+    "rejoinTimeout",
     "deterministic",
     // Flame prints these with a job; the token says who the user is, and the server numbers jobs.
     "id",
@@ -118,6 +120,8 @@ fn read_plain(r: &mut Reader, object: &Object<'_>) -> JobSpec {
         min_completed: read_counts(r, object.get("minCompleted").as_ref(), "write {role: number}"),
         compression: compression::read(r, object),
         resources: read_resources(r, object),
+        max_restarts: object.get("maxRestarts").and_then(|at| r.integer(&at, 0)),
+        rejoin_timeout: object.get("rejoinTimeout").and_then(|at| r.integer(&at, 1)),
         deterministic: object.get("deterministic").and_then(|at| r.boolean(&at)).unwrap_or(false),
         places: Places::default(),
     }

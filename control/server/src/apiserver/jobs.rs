@@ -1,59 +1,149 @@
 //! Jobs, their tasks and results.
 
-use std::convert::Infallible;
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
-use flame_api::{Job, JobCreated, JobId, LogRecord, MetricRecord, ModelArtifact, Task};
-use futures::Stream;
+use axum::http::StatusCode;
+use axum::response::Response;
+use flame_api::{AgentId, Job, JobCreated, JobId, LogRecord, MetricRecord, ModelArtifact, Page, Task};
 
 use super::designs::FileName;
-use super::reply::{Answer, Failure, InPath, InQuery, Reply, file, read_text};
+use super::reply::{Again, Answer, Failure, IfMatch, InPath, InQuery, Listing, Reply, file, read, text};
 use super::{Api, MAX_TEXT};
 
-/// Silence after which a watch sends a comment, so that both sides know the other is there.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-
-pub(crate) async fn create(State(api): State<Api>, InQuery(name): InQuery<FileName>, body: Body) -> Answer<JobCreated> {
-    let text = read_text(body, MAX_TEXT).await?;
-    Ok(Reply::created(api.controller.create_job(name.or("job.json"), text).await?))
+/// Creates a job from a job file, JSON or YAML. Its tasks are expanded at once; every mistake is refused here.
+#[utoipa::path(post, path = "/v1/jobs", tag = "jobs",
+    request_body(content = serde_json::Value, content_type = "application/json", description = "A job file; YAML may be sent as well"),
+    params(FileName, ("idempotency-key" = Option<String>, Header, description = "Makes it safe to ask again")),
+    responses((status = 201, body = JobCreated)))]
+pub(crate) async fn create(
+    State(api): State<Api>,
+    InQuery(name): InQuery<FileName>,
+    again: Again,
+    body: Body,
+) -> Answer<JobCreated> {
+    let bytes = read(body, MAX_TEXT).await?;
+    let once = again.of(&bytes);
+    Ok(Reply::created(api.controller.create_job(name.or("job.json"), text(bytes)?, once).await?))
 }
 
-pub(crate) async fn list(State(api): State<Api>) -> Answer<Vec<Job>> {
-    Ok(Reply::ok(api.controller.run(crate::controller::Controller::jobs).await?))
+/// All jobs, oldest first.
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(Listing), responses((status = 200, body = Page<Job>)))]
+pub(crate) async fn list(State(api): State<Api>, InQuery(listing): InQuery<Listing>) -> Answer<Page<Job>> {
+    let paging = listing.paging()?;
+    Ok(Reply::ok(api.controller.run(move |controller| controller.jobs(&paging)).await?))
 }
 
+/// One job.
+#[utoipa::path(get, path = "/v1/jobs/{job}", tag = "jobs", params(("job" = JobId, Path)),
+    responses((status = 200, body = Job)))]
 pub(crate) async fn one(State(api): State<Api>, InPath(job): InPath<JobId>) -> Answer<Job> {
-    Ok(Reply::ok(api.controller.run(move |controller| controller.job(&job)).await?))
+    Ok(Reply::tagged(api.controller.run(move |controller| controller.job(&job)).await?))
 }
 
-pub(crate) async fn tasks(State(api): State<Api>, InPath(job): InPath<JobId>) -> Answer<Vec<Task>> {
-    Ok(Reply::ok(api.controller.run(move |controller| controller.tasks(&job)).await?))
+/// Puts another job file in the place of a job's that is `ready` or has ended. Its tasks are made anew, and it is `ready`.
+#[utoipa::path(put, path = "/v1/jobs/{job}", tag = "jobs",
+    request_body(content = serde_json::Value, content_type = "application/json", description = "A job file; YAML may be sent as well"),
+    params(("job" = JobId, Path), FileName, ("if-match" = Option<String>, Header, description = "Its ETag when it was read")),
+    responses((status = 200, body = Job)))]
+pub(crate) async fn update(
+    State(api): State<Api>,
+    InPath(job): InPath<JobId>,
+    InQuery(name): InQuery<FileName>,
+    if_match: IfMatch,
+    body: Body,
+) -> Answer<Job> {
+    let file = text(read(body, MAX_TEXT).await?)?;
+    let check = move |current: &Job| if_match.check(current);
+    Ok(Reply::tagged(api.controller.update_job(job, name.or("job.json"), file, check).await?))
 }
 
+/// Deletes a job that is `ready` or has ended, with everything that it made.
+#[utoipa::path(delete, path = "/v1/jobs/{job}", tag = "jobs",
+    params(("job" = JobId, Path), ("if-match" = Option<String>, Header, description = "Its ETag when it was read")),
+    responses((status = 204)))]
+pub(crate) async fn delete(
+    State(api): State<Api>,
+    InPath(job): InPath<JobId>,
+    if_match: IfMatch,
+) -> Result<StatusCode, Failure> {
+    let check = move |current: &Job| if_match.check(current);
+    api.controller.delete_job(job, check).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A job's tasks, in the order of their expansion. No task's key is ever shown.
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks", tag = "jobs", params(("job" = JobId, Path), Listing),
+    responses((status = 200, body = Page<Task>)))]
+pub(crate) async fn tasks(
+    State(api): State<Api>,
+    InPath(job): InPath<JobId>,
+    InQuery(listing): InQuery<Listing>,
+) -> Answer<Page<Task>> {
+    let paging = listing.paging()?;
+    Ok(Reply::ok(api.controller.run(move |controller| controller.tasks(&job, &paging)).await?))
+}
+
+/// One of a job's tasks.
+#[utoipa::path(get, path = "/v1/jobs/{job}/tasks/{agent}", tag = "jobs",
+    params(("job" = JobId, Path), ("agent" = AgentId, Path)), responses((status = 200, body = Task)))]
+pub(crate) async fn task(State(api): State<Api>, InPath((job, agent)): InPath<(JobId, AgentId)>) -> Answer<Task> {
+    Ok(Reply::ok(api.controller.run(move |controller| controller.task(&job, &agent)).await?))
+}
+
+/// Starts a job that is `ready`.
+#[utoipa::path(post, path = "/v1/jobs/{job}/start", tag = "jobs", params(("job" = JobId, Path)),
+    responses((status = 200, body = Job)))]
 pub(crate) async fn start(State(api): State<Api>, InPath(job): InPath<JobId>) -> Answer<Job> {
     Ok(Reply::ok(api.controller.start(job).await?))
 }
 
+/// Stops a job that is under way, wherever it stands.
+#[utoipa::path(post, path = "/v1/jobs/{job}/stop", tag = "jobs", params(("job" = JobId, Path)),
+    responses((status = 200, body = Job)))]
 pub(crate) async fn stop(State(api): State<Api>, InPath(job): InPath<JobId>) -> Answer<Job> {
     Ok(Reply::ok(api.controller.stop(job).await?))
 }
 
-pub(crate) async fn metrics(State(api): State<Api>, InPath(job): InPath<JobId>) -> Answer<Vec<MetricRecord>> {
-    Ok(Reply::ok(api.controller.run(move |controller| controller.metrics(&job)).await?))
+/// What a job's tasks measured, by round.
+#[utoipa::path(get, path = "/v1/jobs/{job}/metrics", tag = "jobs", params(("job" = JobId, Path), Listing),
+    responses((status = 200, body = Page<MetricRecord>)))]
+pub(crate) async fn metrics(
+    State(api): State<Api>,
+    InPath(job): InPath<JobId>,
+    InQuery(listing): InQuery<Listing>,
+) -> Answer<Page<MetricRecord>> {
+    let paging = listing.paging()?;
+    Ok(Reply::ok(api.controller.run(move |controller| controller.metrics(&job, &paging)).await?))
 }
 
-pub(crate) async fn logs(State(api): State<Api>, InPath(job): InPath<JobId>) -> Answer<Vec<LogRecord>> {
-    Ok(Reply::ok(api.controller.run(move |controller| controller.logs(&job)).await?))
+/// The newest log lines of a job's tasks, oldest first; 10,000 are kept.
+#[utoipa::path(get, path = "/v1/jobs/{job}/logs", tag = "jobs", params(("job" = JobId, Path), Listing),
+    responses((status = 200, body = Page<LogRecord>)))]
+pub(crate) async fn logs(
+    State(api): State<Api>,
+    InPath(job): InPath<JobId>,
+    InQuery(listing): InQuery<Listing>,
+) -> Answer<Page<LogRecord>> {
+    let paging = listing.paging()?;
+    Ok(Reply::ok(api.controller.run(move |controller| controller.logs(&job, &paging)).await?))
 }
 
-pub(crate) async fn models(State(api): State<Api>, InPath(job): InPath<JobId>) -> Answer<Vec<ModelArtifact>> {
-    Ok(Reply::ok(api.controller.run(move |controller| controller.models(&job)).await?))
+/// The models that a job published, by name.
+#[utoipa::path(get, path = "/v1/jobs/{job}/models", tag = "jobs", params(("job" = JobId, Path), Listing),
+    responses((status = 200, body = Page<ModelArtifact>)))]
+pub(crate) async fn models(
+    State(api): State<Api>,
+    InPath(job): InPath<JobId>,
+    InQuery(listing): InQuery<Listing>,
+) -> Answer<Page<ModelArtifact>> {
+    let paging = listing.paging()?;
+    Ok(Reply::ok(api.controller.run(move |controller| controller.models(&job, &paging)).await?))
 }
 
+/// A published model as a safetensors file.
+#[utoipa::path(get, path = "/v1/jobs/{job}/models/{name}", tag = "jobs",
+    params(("job" = JobId, Path), ("name" = String, Path)),
+    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 pub(crate) async fn model(
     State(api): State<Api>,
     InPath((job, name)): InPath<(JobId, String)>,
@@ -61,34 +151,4 @@ pub(crate) async fn model(
     let of = job.clone();
     let model = api.controller.run(move |controller| controller.model(&of, &name)).await?;
     file(&api.controller.artifacts.model_path(&job, &model.sha256)).await
-}
-
-pub(crate) async fn watch(State(api): State<Api>, InPath(job): InPath<JobId>) -> Result<Response, Failure> {
-    // An unknown job is refused before the stream begins.
-    let id = job.clone();
-    api.controller.run(move |controller| controller.job(&id)).await?;
-    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(Sse::new(snapshots(api, job)).keep_alive(keep_alive).into_response())
-}
-
-/// One snapshot at once and one after each change, the changes in between left out, until the job has ended.
-fn snapshots(api: Api, job: JobId) -> impl Stream<Item = Result<Event, Infallible>> {
-    let changed = api.controller.subscribe(&job);
-    futures::stream::unfold((api, job, changed, true, false), |(api, job, mut changed, first, ended)| async move {
-        if ended {
-            return None;
-        }
-        if !first {
-            tokio::select! {
-                outcome = changed.changed() => outcome.ok()?,
-                () = api.stopping.cancelled() => return None,
-            }
-        }
-        changed.mark_unchanged();
-        let id = job.clone();
-        let snapshot = api.controller.run(move |controller| controller.snapshot(&id)).await.ok()?;
-        let ended = snapshot.job.state.is_final();
-        let event = Event::default().json_data(&snapshot).ok()?;
-        Some((Ok(event), (api, job, changed, false, ended)))
-    })
 }

@@ -5,20 +5,27 @@
 
 mod agents;
 mod auth;
+mod computes;
+mod datasets;
 mod designs;
+mod health;
 mod jobs;
+mod openapi;
 mod reply;
+mod streams;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post, put};
+use axum::routing::get;
 use flame_api::{Code, Problem};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::controller::Controller;
-use reply::{Failure, Reply};
+use reply::Failure;
 
 /// Longest schema or job file.
 const MAX_TEXT: usize = 4 << 20;
@@ -39,46 +46,56 @@ pub(crate) struct Api {
     pub(crate) stopping: CancellationToken,
 }
 
-/// All routes.
-pub(crate) fn router(api: Api) -> Router {
-    let admin = Router::new()
-        .route("/v1/designs", get(designs::list).post(designs::create))
-        .route("/v1/designs/{design}", get(designs::one))
-        .route("/v1/designs/{design}/schemas", post(designs::create_schema))
-        .route("/v1/designs/{design}/schemas/{version}", get(designs::schema))
-        .route("/v1/designs/{design}/code", post(designs::create_code))
-        .route("/v1/designs/{design}/code/{version}", get(designs::code))
-        .route("/v1/jobs", get(jobs::list).post(jobs::create))
-        .route("/v1/jobs/{job}", get(jobs::one))
-        .route("/v1/jobs/{job}/tasks", get(jobs::tasks))
-        .route("/v1/jobs/{job}/start", post(jobs::start))
-        .route("/v1/jobs/{job}/stop", post(jobs::stop))
-        .route("/v1/jobs/{job}/watch", get(jobs::watch))
-        .route("/v1/jobs/{job}/metrics", get(jobs::metrics))
-        .route("/v1/jobs/{job}/logs", get(jobs::logs))
-        .route("/v1/jobs/{job}/models", get(jobs::models))
-        .route("/v1/jobs/{job}/models/{name}", get(jobs::model))
+/// All routes, and what the OpenAPI document says of them.
+pub(crate) fn routes(api: &Api) -> (Router<Api>, utoipa::openapi::OpenApi) {
+    let admin = OpenApiRouter::new()
+        .routes(routes!(designs::list, designs::create))
+        .routes(routes!(designs::one, designs::update, designs::delete))
+        .routes(routes!(designs::schemas, designs::create_schema))
+        .routes(routes!(designs::schema, designs::delete_schema))
+        .routes(routes!(designs::codes, designs::create_code))
+        .routes(routes!(designs::code, designs::delete_code))
+        .routes(routes!(datasets::list, datasets::create))
+        .routes(routes!(datasets::one, datasets::update, datasets::delete))
+        .routes(routes!(computes::list, computes::register))
+        .routes(routes!(computes::one, computes::delete))
+        .routes(routes!(jobs::list, jobs::create))
+        .routes(routes!(jobs::one, jobs::update, jobs::delete))
+        .routes(routes!(jobs::tasks))
+        .routes(routes!(jobs::task))
+        .routes(routes!(jobs::start))
+        .routes(routes!(jobs::stop))
+        .routes(routes!(streams::watch))
+        .routes(routes!(streams::events))
+        .routes(routes!(jobs::metrics))
+        .routes(routes!(jobs::logs))
+        .routes(routes!(jobs::models))
+        .routes(routes!(jobs::model))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::one))
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), auth::admin));
-    let agent = Router::new()
-        .route("/v1/agent/grant", post(agents::grant).get(agents::offer))
-        .route("/v1/agent/code", get(agents::code))
-        .route("/v1/agent/report", post(agents::report))
-        .route("/v1/agent/models/{name}", put(agents::put_model))
+    let agent = OpenApiRouter::new()
+        .routes(routes!(agents::grant, agents::offer))
+        .routes(routes!(agents::code))
+        .routes(routes!(agents::report))
+        .routes(routes!(agents::put_model))
         .route_layer(axum::middleware::from_fn_with_state(api.clone(), auth::agent));
-    Router::new()
-        .route("/v1/health", get(health))
-        .merge(admin)
-        .merge(agent)
+    let open = OpenApiRouter::with_openapi(openapi::base()).routes(routes!(health::health));
+    let (router, document) = open.merge(admin).merge(agent).split_for_parts();
+    (router, openapi::complete(document))
+}
+
+/// All routes, served.
+pub(crate) fn router(api: Api) -> Router {
+    let (routes, document) = routes(&api);
+    let document = openapi::serve(&document);
+    routes
+        .route("/v1/openapi.json", get(async move || document.clone()))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         // Every handler reads its body up to a limit of its own.
         .layer(DefaultBodyLimit::disable())
         .with_state(api)
-}
-
-/// Whether the server is up. Needs no token.
-async fn health() -> Reply<serde_json::Value> {
-    Reply::ok(serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") }))
 }
 
 async fn no_such_path(uri: axum::http::Uri) -> Failure {

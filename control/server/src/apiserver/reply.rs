@@ -4,40 +4,57 @@ use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flame_api::{Code, Problem};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use crate::controller::{Once, Paging};
+use crate::crypto;
 use crate::failure::internal;
 
 /// Media type of problem bodies (RFC 9457).
-const PROBLEM: &str = "application/problem+json";
+pub(crate) const PROBLEM: &str = "application/problem+json";
+/// The header that makes a creation one that may be asked for again.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// An answer that is JSON.
 pub(crate) struct Reply<T> {
     status: StatusCode,
     body: T,
+    /// Whether it says what it is by an `ETag`.
+    tagged: bool,
 }
 
 impl<T> Reply<T> {
     pub(crate) fn ok(body: T) -> Self {
-        Self { status: StatusCode::OK, body }
+        Self { status: StatusCode::OK, body, tagged: false }
     }
 
     pub(crate) fn created(body: T) -> Self {
-        Self { status: StatusCode::CREATED, body }
+        Self { status: StatusCode::CREATED, body, tagged: false }
+    }
+
+    /// One entity, with the tag that a later change may name by `If-Match`.
+    pub(crate) fn tagged(body: T) -> Self {
+        Self { status: StatusCode::OK, body, tagged: true }
     }
 }
 
 impl<T: Serialize> IntoResponse for Reply<T> {
     fn into_response(self) -> Response {
-        match serde_json::to_vec(&self.body) {
-            Ok(body) => (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
-            Err(error) => Failure(internal(&error)).into_response(),
+        let body = match serde_json::to_vec(&self.body) {
+            Ok(body) => body,
+            Err(error) => return Failure(internal(&error)).into_response(),
+        };
+        let tag = self.tagged.then(|| etag(&body));
+        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
+        if let Some(tag) = tag.and_then(|tag| tag.parse().ok()) {
+            response.headers_mut().insert(header::ETAG, tag);
         }
+        response
     }
 }
 
@@ -70,6 +87,89 @@ impl IntoResponse for Failure {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
+    }
+}
+
+/// What an entity is, as a strong entity tag: a digest of its JSON.
+fn etag(body: &[u8]) -> String {
+    let digest = crypto::sha256_hex(body);
+    format!("\"{}\"", digest.get(..32).unwrap_or_default())
+}
+
+/// The `If-Match` of a request: which entity it means to change.
+#[derive(Debug, Clone)]
+pub(crate) struct IfMatch(Option<String>);
+
+impl IfMatch {
+    /// Refuses where the entity that there is, is not the one that was meant.
+    pub(crate) fn check<T: Serialize>(&self, current: &T) -> Result<(), Problem> {
+        let Some(wanted) = &self.0 else { return Ok(()) };
+        let now = etag(&serde_json::to_vec(current).map_err(|error| internal(&error))?);
+        if wanted.split(',').any(|tag| tag.trim() == "*" || tag.trim() == now) {
+            return Ok(());
+        }
+        Err(Problem::new(Code::Changed, "it was changed since it was read").hint("read it again, and change that"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        let value = parts.headers.get(header::IF_MATCH).map(HeaderValue::to_str).transpose();
+        let value = value.map_err(|_| Failure(invalid("If-Match: it is no entity tag".into())))?;
+        Ok(Self(value.map(str::to_owned)))
+    }
+}
+
+/// The `Idempotency-Key` of a request, with what else makes it that request.
+#[derive(Debug, Clone)]
+pub(crate) struct Again {
+    who: String,
+    path: String,
+    key: Option<String>,
+}
+
+impl Again {
+    /// For the controller: the request with its body.
+    pub(crate) fn of(&self, body: &[u8]) -> Option<Once> {
+        self.key.as_ref().map(|key| Once::new(&self.who, &self.path, key, body))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Again {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Failure> {
+        let text =
+            |name: &str| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let key = text(IDEMPOTENCY_KEY);
+        let is_good = |key: &String| (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+        if key.as_ref().is_some_and(|key| !is_good(key)) {
+            return Err(Failure(invalid(format!("{IDEMPOTENCY_KEY}: it has 1 to 255 visible ASCII characters"))));
+        }
+        let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+        // Two callers' keys are two keys.
+        Ok(Self { who: text(header::AUTHORIZATION.as_str()).unwrap_or_default(), path, key })
+    }
+}
+
+/// Which page of a list is asked for.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Listing {
+    /// Items on a page.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
+    /// The `next` of the page before.
+    #[param(pattern = "^([0-9a-f]{2})*$", max_length = 1024)]
+    cursor: Option<String>,
+}
+
+impl Listing {
+    pub(crate) fn paging(&self) -> Result<Paging, Problem> {
+        Paging::new(self.limit, self.cursor.as_deref())
     }
 }
 
@@ -120,16 +220,23 @@ pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes, Problem> {
     })
 }
 
-/// A body that is text.
-pub(crate) async fn read_text(body: Body, limit: usize) -> Result<String, Problem> {
-    let bytes = read(body, limit).await?;
+/// Bytes that are text.
+pub(crate) fn text(bytes: Bytes) -> Result<String, Problem> {
     String::from_utf8(bytes.into()).map_err(|_| invalid("the body is not UTF-8 text".into()))
 }
 
 /// A body that is JSON.
 pub(crate) async fn read_json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, Problem> {
-    let bytes = read(body, limit).await?;
-    serde_json::from_slice(&bytes).map_err(|error| invalid(format!("the body is not what is asked for: {error}")))
+    json(&read(body, limit).await?)
+}
+
+/// Bytes that are JSON. A field that is missing is another thing than one that nobody knows.
+pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let said = error.to_string();
+        let code = if said.starts_with("missing field") { Code::Refused } else { Code::InvalidRequest };
+        Problem::new(code, format!("the body is not what is asked for: {said}"))
+    })
 }
 
 /// A file as the answer.

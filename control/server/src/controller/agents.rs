@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use flame_api::{AgentId, Code, Problem, Secret, TaskKind, Timestamp};
+use flame_api::{Agent, AgentId, Code, Page, Problem, Secret, TaskKind, Timestamp};
 
-use super::Controller;
 use super::lifecycle::{Heard, Said};
+use super::{Controller, Paging};
 use crate::crypto;
-use crate::failure::internal;
+use crate::failure::{internal, store as store_failed};
 use crate::store::records::AgentRecord;
+use crate::store::{Tree, put_record};
 
 /// Longest key that is taken, in bytes.
 const MAX_KEY: usize = 1024;
@@ -25,26 +26,25 @@ impl Controller {
         let agent = id.clone();
         let record = self.run(move |this| this.agent(&agent)).await?;
         match (&record.key, record.kind) {
-            (None, TaskKind::User) => self.bind(id, record, key).await,
+            (None, TaskKind::User) => self.bind(id, key).await,
             (None, TaskKind::System) => Err(wrong_key(id)),
             (Some(_), _) => self.verify(id, record, key).await,
         }
     }
 
-    async fn bind(self: &Arc<Self>, id: &AgentId, record: AgentRecord, key: Secret) -> Result<AgentRecord, Problem> {
+    async fn bind(self: &Arc<Self>, id: &AgentId, key: Secret) -> Result<AgentRecord, Problem> {
         let first = key.clone();
         let hash = self.hash(move || crypto::hash_chosen_key(&first)).await??;
-        let (agent, job) = (id.clone(), record.job.clone());
+        let agent = id.clone();
         let bound = self
             .run(move |this| {
-                // Under the job's lock: of two first keys, one is the first.
-                let cell = this.cell(&job);
-                let _lock = cell.lock();
-                let mut record = this.agent(&agent)?;
-                let first = record.key.is_none();
+                // Of two first keys, one is the first.
+                let mut first = false;
+                let record = this.update_agent(&agent, |record| {
+                    first = record.key.is_none();
+                    record.key.get_or_insert(hash);
+                })?;
                 if first {
-                    record.key = Some(hash);
-                    this.write_agent(&agent, &record)?;
                     tracing::info!(%agent, "an agent joined for the first time; its key is bound");
                 }
                 Ok((record, first))
@@ -62,9 +62,72 @@ impl Controller {
     }
 
     /// Hashing takes long and much memory: a few at a time, off the executor.
-    async fn hash<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    pub(super) async fn hash<T: Send + 'static>(&self, act: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let _permit = self.hashing.acquire().await.map_err(|error| internal(&error))?;
         tokio::task::spawn_blocking(act).await.map_err(|error| internal(&error))
+    }
+
+    /// Changes an agent's record under its job's lock. Blocks.
+    pub(super) fn update_agent(
+        &self,
+        id: &AgentId,
+        change: impl FnOnce(&mut AgentRecord),
+    ) -> Result<AgentRecord, Problem> {
+        let cell = self.cell(&self.agent(id)?.job)?;
+        let _lock = cell.lock();
+        let mut record = self.agent(id)?;
+        change(&mut record);
+        put_record(&*self.store, Tree::Agents, id.as_str(), &record).map_err(store_failed)?;
+        Ok(record)
+    }
+
+    /// An agent has opened a session, and says what it is. Blocks.
+    pub(crate) fn arrived(&self, id: &AgentId, version: String, hostname: String) -> Result<(), Problem> {
+        let record = self.update_agent(id, |record| {
+            record.last_seen = Some(Timestamp::now());
+            (record.version, record.hostname) = (version, hostname);
+        })?;
+        self.change(&record.job, |course| course.back(record.position))?;
+        // Watchers see who is there.
+        self.cell(&record.job)?.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// An agent's session has ended, and no newer one has taken its place. Blocks.
+    pub(crate) fn departed(&self, id: &AgentId) -> Result<(), Problem> {
+        let now = Timestamp::now();
+        let record = self.update_agent(id, |record| record.last_seen = Some(now))?;
+        if self.sessions.is_connected(id) {
+            return Ok(());
+        }
+        self.change(&record.job, |course| course.away(record.position, now))?;
+        self.cell(&record.job)?.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// A page of the agents, by id. Blocks.
+    pub(crate) fn agents(&self, paging: &Paging) -> Result<Page<Agent>, Problem> {
+        self.keyed_page(Tree::Agents, "", paging, |key, record: AgentRecord| {
+            Some(self.agent_view(key.parse().ok()?, record))
+        })
+    }
+
+    /// One agent, as users see it. Blocks.
+    pub(crate) fn agent_detail(&self, id: &AgentId) -> Result<Agent, Problem> {
+        self.agent(id).map(|record| self.agent_view(id.clone(), record))
+    }
+
+    fn agent_view(&self, id: AgentId, record: AgentRecord) -> Agent {
+        Agent {
+            connected: self.sessions.is_connected(&id),
+            id,
+            job: record.job,
+            kind: record.kind,
+            bound: record.key.is_some(),
+            last_seen: record.last_seen,
+            version: record.version,
+            hostname: record.hostname,
+        }
     }
 
     /// Takes an agent's word on its task.

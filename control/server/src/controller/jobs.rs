@@ -4,62 +4,125 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flame_api::{
-    AgentId, Backend, ChannelEncoding, Code, DesignId, Job, JobCreated, JobId, JobState, MessageForm, OptimizerChoice,
-    Problem, SecretKey, TaskKind, TaskResources, TaskState, TensorEncoding, Timestamp,
+    AgentId, Backend, ChannelEncoding, Code, Dataset, DatasetId, DesignId, IdError, Job, JobCreated, JobEventKind,
+    JobId, JobState, MessageForm, OptimizerChoice, Problem, SecretKey, TaskKind, TaskResources, TaskState,
+    TensorEncoding, Timestamp,
 };
-use flame_tag::{Compression, Expansion, JobSpec, Schema, TaskPlan};
+use flame_tag::{Compression, DatasetInfo, Expansion, JobSpec, Schema, TaskPlan};
 
-use super::Controller;
+use super::datasets::task_data;
+use super::lifecycle::Happened;
+use super::once::Once;
+use super::{Controller, new_id, write_events};
 use crate::crypto;
-use crate::deploy::Deployer;
 use crate::failure::{internal, not_found, store as store_failed};
 use crate::store::records::{
-    AgentRecord, CodeRecord, JobRecord, PlanRecord, SchemaRecord, TaskChannel, TaskRecord, channel_key, task_key,
+    AgentRecord, CodeRecord, JobRecord, PlanRecord, TaskChannel, TaskRecord, channel_key, task_key,
 };
-use crate::store::{Batch, Tree};
+use crate::store::{Batch, Tree, get_record};
 
 /// Seconds to wait for ends that are away, unless the job says otherwise.
 const JOIN_TIMEOUT: u64 = 60;
 
+/// What a job file asks for, checked and expanded, and not stored yet.
+pub(super) struct Asked {
+    design: DesignId,
+    spec: JobSpec,
+    schema_version: u32,
+    code: CodeRecord,
+    expansion: Expansion,
+    datasets: BTreeMap<String, Dataset>,
+}
+
+/// What is stored of a job beside its record.
+pub(super) struct Made {
+    pub(super) record: JobRecord,
+    pub(super) plan: PlanRecord,
+    pub(super) tasks: Vec<TaskRecord>,
+}
+
 impl Controller {
     /// Creates a job from a job file. `file` is the file's name, for messages.
-    pub(crate) async fn create_job(self: &Arc<Self>, file: String, text: String) -> Result<JobCreated, Problem> {
-        self.run(move |this| this.create_job_now(&file, &text)).await
+    pub(crate) async fn create_job(
+        self: &Arc<Self>,
+        file: String,
+        text: String,
+        once: Option<Once>,
+    ) -> Result<JobCreated, Problem> {
+        self.run(move |this| this.create_job_now(&file, &text, once.as_ref())).await
     }
 
-    fn create_job_now(&self, file: &str, text: &str) -> Result<JobCreated, Problem> {
+    fn create_job_now(&self, file: &str, text: &str, once: Option<&Once>) -> Result<JobCreated, Problem> {
+        let now = Timestamp::now();
+        let asked = self.ask(file, text)?;
+        let id: JobId = new_id(now)?.parse().map_err(|error: IdError| internal(&error))?;
+        let Made { mut record, plan, tasks } = asked.make(&id, now)?;
+        let _lock = self.lock_creations();
+        if let Some(answer) = self.replay(once)? {
+            return Ok(answer);
+        }
+        self.still_there(&record)?;
+        let mut batch = Batch::new();
+        for task in &tasks {
+            let agent = AgentRecord::new(&id, task.position, task.kind);
+            batch.put_record(Tree::Agents, task.agent.as_str(), &agent).map_err(store_failed)?;
+            batch.put_record(Tree::Tasks, &task_key(&id, task.position), task).map_err(store_failed)?;
+        }
+        batch.put_record(Tree::Plans, id.as_str(), &plan).map_err(store_failed)?;
+        write_events(&mut batch, &mut record, vec![expanded(&tasks, now)])?;
+        batch.put_record(Tree::Jobs, id.as_str(), &record).map_err(store_failed)?;
+        let created = JobCreated { id: id.clone(), state: JobState::Ready };
+        self.remember(&mut batch, once, &created)?;
+        self.store.commit(batch).map_err(store_failed)?;
+        tracing::info!(job = %id, tasks = tasks.len(), "a job was created");
+        Ok(created)
+    }
+
+    /// Reads a job file and expands it; or says everything that is wrong with it. Blocks.
+    pub(super) fn ask(&self, file: &str, text: &str) -> Result<Asked, Problem> {
         let loader = |path: &str| Err(format!("the server does not read `{path}`; flamectl puts such files inline"));
         let spec = JobSpec::parse(text, file, &loader).map_err(|problems| refused(file, &problems))?;
         let design: DesignId = spec
             .design_id
             .parse()
-            .map_err(|error: flame_api::IdError| Problem::new(Code::Refused, format!("{file}: designId: {error}")))?;
+            .map_err(|error: IdError| Problem::new(Code::Refused, format!("{file}: designId: {error}")))?;
         self.design(&design)?;
         let schema_record = self.schema(&design, spec.schema_version)?;
         let code = self.code(&design, spec.code_version)?;
         let schema = Schema::parse(&schema_record.text, &schema_record.file)
             .map_err(|problems| refused(&schema_record.file, &problems))?;
         let roles: Vec<String> = code.components.keys().cloned().collect();
+        let mut datasets = BTreeMap::new();
+        for id in spec.dataset_ids() {
+            // Whatever is not found is named by the expansion, with its place in the file.
+            if let Ok(known) = id.parse::<DatasetId>()
+                && let Some(dataset) = get_record(&*self.store, Tree::Datasets, known.as_str()).map_err(store_failed)?
+            {
+                datasets.insert(id.to_owned(), dataset);
+            }
+        }
+        let infos = datasets.iter().map(|(id, dataset)| (id.clone(), info(dataset))).collect();
         let expansion =
-            flame_tag::expand(&schema, &spec, &BTreeMap::new(), &roles).map_err(|problems| refused(file, &problems))?;
-        let unserved = unserved(&spec, &expansion, &*self.around.deployer);
+            flame_tag::expand(&schema, &spec, &infos, &roles).map_err(|problems| refused(file, &problems))?;
+        let unserved = self.unserved(&spec, &expansion, &datasets)?;
         if !unserved.is_empty() {
-            let message = format!("{file}: the job asks for what this version of Flame does not do");
+            let message = format!("{file}: the job asks for what this server does not do");
             return Err(Problem::new(Code::Refused, message).problems(unserved));
         }
-        self.store_job(design, &spec, &schema_record, code, &expansion)
+        Ok(Asked { design, spec, schema_version: schema_record.version, code, expansion, datasets })
     }
 
-    fn store_job(
-        &self,
-        design: DesignId,
-        spec: &JobSpec,
-        schema: &SchemaRecord,
-        code: CodeRecord,
-        expansion: &Expansion,
-    ) -> Result<JobCreated, Problem> {
-        let now = Timestamp::now();
-        let id = job_id(now)?;
+    /// Whether the revisions that a job was made of have not been deleted meanwhile. Under the lock of creations. Blocks.
+    pub(super) fn still_there(&self, record: &JobRecord) -> Result<(), Problem> {
+        self.schema(&record.job.design, Some(record.job.schema_version))?;
+        self.code(&record.job.design, Some(record.job.code_version)).map(drop)
+    }
+}
+
+impl Asked {
+    /// What there is to store. Seeds and keys are drawn anew.
+    pub(super) fn make(self, id: &JobId, now: Timestamp) -> Result<Made, Problem> {
+        let Self { design, spec, schema_version, code, expansion, datasets } = self;
         let seed = match spec.seed {
             Some(seed) => seed,
             None => u64::from_le_bytes(crypto::random()?),
@@ -68,7 +131,7 @@ impl Controller {
             id: id.clone(),
             name: spec.name.clone(),
             design,
-            schema_version: schema.version,
+            schema_version,
             code_version: code.version,
             state: JobState::Ready,
             reason: String::new(),
@@ -82,68 +145,25 @@ impl Controller {
             max_run_time: spec.max_run_time,
             run_until: None,
             settled: false,
+            max_restarts: spec.max_restarts.unwrap_or_default(),
+            rejoin_timeout: spec.rejoin_timeout,
+            events: 0,
         };
-        let mut batch = Batch::new();
-        batch.put_record(Tree::Jobs, id.as_str(), &record).map_err(store_failed)?;
-        let plan = plan(spec, seed, code, expansion)?;
-        batch.put_record(Tree::Plans, id.as_str(), &plan).map_err(store_failed)?;
-        for (position, task) in (0_u32..).zip(&expansion.tasks) {
-            let record = task_record(&id, position, task, seed, now)?;
-            let agent = AgentRecord { job: id.clone(), position, kind: record.kind, key: None };
-            batch.put_record(Tree::Agents, record.agent.as_str(), &agent).map_err(store_failed)?;
-            batch.put_record(Tree::Tasks, &task_key(&id, position), &record).map_err(store_failed)?;
-        }
-        self.store.commit(batch).map_err(store_failed)?;
-        tracing::info!(job = %id, tasks = expansion.tasks.len(), "a job was created");
-        Ok(JobCreated { id, state: JobState::Ready })
+        let plan = plan(&spec, seed, code, &expansion)?;
+        let tasks = (0_u32..).zip(&expansion.tasks);
+        let tasks = tasks.map(|(position, task)| task_record(id, position, task, &datasets, seed, now));
+        Ok(Made { record, plan, tasks: tasks.collect::<Result<_, _>>()? })
     }
 }
 
-/// What a job file may say and nothing here does yet: a job is refused rather than run without it.
-fn unserved(spec: &JobSpec, expansion: &Expansion, deployer: &dyn Deployer) -> Vec<String> {
-    let mut found = Vec::new();
-    if spec.base_model.as_ref().is_some_and(|model| !model.name.is_empty()) {
-        found.push("baseModel: there is no model registry to take one from; leave its name empty".to_owned());
-    }
-    if let Some(selector) = spec.selector.as_ref().filter(|selector| !matches!(selector.sort.as_str(), "" | "default"))
-    {
-        found.push(format!("selector: `{}` is not known; the one that there is is `default`", selector.sort));
-    }
-    let channels: BTreeSet<_> = expansion
-        .tasks
-        .iter()
-        .flat_map(|task| &task.channels)
-        .filter(|channel| channel.broker_host.is_some())
-        .map(|channel| channel.name.as_str())
-        .collect();
-    found.extend(
-        channels
-            .into_iter()
-            .map(|name| format!("channel {name}: messages go over the server's own broker; leave brokerHost out")),
-    );
-    found.extend(not_in_one_process(expansion, deployer));
-    found
+/// The event of a job's creation.
+pub(super) fn expanded(tasks: &[TaskRecord], at: Timestamp) -> Happened {
+    let tasks = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
+    Happened { at, kind: JobEventKind::Expanded { tasks }, reason: String::new() }
 }
 
-/// Why a channel within one process cannot be: whoever is on it has to be in that process, and that must be known.
-fn not_in_one_process(expansion: &Expansion, deployer: &dyn Deployer) -> Vec<String> {
-    let mut roles: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for task in &expansion.tasks {
-        let outside = task.kind == flame_tag::TaskKind::User || !deployer.is_in_process();
-        for channel in task.channels.iter().filter(|channel| outside && channel.backend == flame_tag::Backend::Inproc) {
-            roles.entry(&channel.name).or_default().insert(&task.role);
-        }
-    }
-    let why = |(channel, roles): (&str, BTreeSet<&str>)| {
-        let roles: Vec<_> = roles.into_iter().collect();
-        format!(
-            "channel {channel}: the backend `inproc` joins tasks of one process, and those of {} run elsewhere (the \
-             deployer is `{}`); use p2p or mqtt",
-            roles.join(", "),
-            deployer.name()
-        )
-    };
-    roles.into_iter().map(why).collect()
+fn info(dataset: &Dataset) -> DatasetInfo {
+    DatasetInfo { url: dataset.url.clone(), realm: dataset.realm.clone(), compute_id: dataset.compute_id.to_string() }
 }
 
 fn backend(backend: flame_tag::Backend) -> Backend {
@@ -152,13 +172,6 @@ fn backend(backend: flame_tag::Backend) -> Backend {
         flame_tag::Backend::P2p => Backend::P2p,
         flame_tag::Backend::Inproc => Backend::Inproc,
     }
-}
-
-/// 24 hex digits: the time in seconds, so that ids sort by age, and 64 random bits.
-fn job_id(now: Timestamp) -> Result<JobId, Problem> {
-    let seconds = u32::try_from(now.as_second()).unwrap_or(u32::MAX);
-    let text = format!("{seconds:08x}{}", hex::encode(crypto::random::<8>()?));
-    text.parse().map_err(|error: flame_api::IdError| internal(&error))
 }
 
 fn plan(spec: &JobSpec, seed: u64, code: CodeRecord, expansion: &Expansion) -> Result<PlanRecord, Problem> {
@@ -216,9 +229,17 @@ fn encoding(compression: &Compression) -> ChannelEncoding {
     }
 }
 
-fn task_record(job: &JobId, position: u32, task: &TaskPlan, seed: u64, now: Timestamp) -> Result<TaskRecord, Problem> {
-    let agent: AgentId =
-        flame_tag::task_id(job.as_str(), task).parse().map_err(|error: flame_api::IdError| internal(&error))?;
+fn task_record(
+    job: &JobId,
+    position: u32,
+    task: &TaskPlan,
+    datasets: &BTreeMap<String, Dataset>,
+    seed: u64,
+    now: Timestamp,
+) -> Result<TaskRecord, Problem> {
+    let agent: AgentId = flame_tag::task_id(job.as_str(), task).parse().map_err(|error: IdError| internal(&error))?;
+    let dataset = task.dataset.as_ref().and_then(|id| datasets.get(id));
+    let data = dataset.map(task_data).transpose().map_err(|reason| Problem::new(Code::Refused, reason))?;
     let channels = task.channels.iter().map(|channel| TaskChannel {
         name: channel.name.clone(),
         group: channel.group.clone(),
@@ -243,6 +264,12 @@ fn task_record(job: &JobId, position: u32, task: &TaskPlan, seed: u64, now: Time
         reason: String::new(),
         timestamp: now,
         stop: None,
+        dataset: dataset.map(|dataset| dataset.id.clone()),
+        data,
+        compute: task.compute.as_ref().and_then(|id| id.parse().ok()),
+        restarts: 0,
+        retry_at: None,
+        away_since: None,
         changed: false,
     })
 }
@@ -250,9 +277,12 @@ fn task_record(job: &JobId, position: u32, task: &TaskPlan, seed: u64, now: Time
 /// All mistakes of a file in one answer.
 pub(super) fn refused(file: &str, problems: &flame_tag::Problems) -> Problem {
     let list: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    // A field that nobody knows makes another request of it, not another value.
+    let unknown = problems.iter().any(|problem| problem.message.starts_with("unknown field "));
+    let code = if unknown { Code::InvalidRequest } else { Code::Refused };
     match list.as_slice() {
-        [only] => Problem::new(Code::Refused, only.clone()),
-        _ => Problem::new(Code::Refused, format!("{file} has {} mistakes", list.len())).problems(list),
+        [only] => Problem::new(code, only.clone()),
+        _ => Problem::new(code, format!("{file} has {} mistakes", list.len())).problems(list),
     }
 }
 

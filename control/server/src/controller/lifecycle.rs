@@ -1,11 +1,14 @@
 //! The rules of a job's life: pure, without store, clock or network.
 //!
 //! Every function takes the time and changes a [`Course`]; the caller makes the change durable before anything follows
-//! from it. States change through `JobState::transition` and `TaskState::transition` alone.
+//! from it. States change through the tables `JOB_LIFE` and `TASK_LIFE` of `flame-api` alone.
 
 use std::time::Duration;
 
-use flame_api::{Code, IllegalTransition, JobState, Problem, TaskCounts, TaskKind, TaskState, Timestamp};
+use flame_api::{
+    Code, IllegalStep, Job, JobEventKind, JobState, JobStep, Problem, TaskCounts, TaskKind, TaskState, TaskStep,
+    Timestamp,
+};
 
 use crate::store::records::{JobRecord, StopOrder, TaskRecord};
 
@@ -13,6 +16,13 @@ use crate::store::records::{JobRecord, StopOrder, TaskRecord};
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Time that a participant has to end once the job has all that it needs.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(30);
+/// Time that a system task's flamelet may be without a session before it counts as lost. Longer than a restart of the
+/// server takes, and than a session needs to be found dead.
+pub const SYSTEM_AWAY: Duration = Duration::from_mins(1);
+/// Pause before a lost flamelet's first successor; doubles up to the longest.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// Longest pause before a successor.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// Completed tasks that a role needs unless the job says otherwise.
 const MIN_COMPLETED: u32 = 1;
 
@@ -23,6 +33,19 @@ pub struct Course {
     pub job: JobRecord,
     /// Its tasks.
     pub tasks: Vec<TaskRecord>,
+    /// What happened and is not stored yet.
+    pub events: Vec<Happened>,
+}
+
+/// Something that happened; it gets its number when it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Happened {
+    /// When.
+    pub at: Timestamp,
+    /// What, and to whom.
+    pub kind: JobEventKind,
+    /// Why.
+    pub reason: String,
 }
 
 /// What an agent says of its task.
@@ -64,6 +87,11 @@ pub enum Wanted {
 }
 
 impl Course {
+    /// A job and its tasks as they are stored.
+    pub fn new(job: JobRecord, tasks: Vec<TaskRecord>) -> Self {
+        Self { job, tasks, events: Vec::new() }
+    }
+
     /// A task by its position.
     pub fn task(&self, position: u32) -> Option<&TaskRecord> {
         self.tasks.get(usize::try_from(position).ok()?)
@@ -71,7 +99,7 @@ impl Course {
 
     fn task_mut(&mut self, position: u32) -> Result<&mut TaskRecord, Problem> {
         let task = usize::try_from(position).ok().and_then(|position| self.tasks.get_mut(position));
-        task.ok_or_else(|| Problem::new(Code::NotFound, "the job has no such task"))
+        task.ok_or_else(no_such_task)
     }
 
     /// How many tasks stand where.
@@ -101,21 +129,50 @@ impl Course {
             let id = &job.id;
             let hint = match job.state {
                 state if state.is_final() => {
-                    "a job runs once; create another one: `flamectl create job FILE`".to_owned()
+                    format!("run it again by `flamectl update job {id} FILE`, or create another one")
                 }
                 _ => format!("it was started already; follow it by `flamectl watch job {id}`"),
             };
             return Err(wrong_state(format!("job {id} is {}, and only a ready job can be started", job.state), hint));
         }
-        self.step(JobState::Starting)?;
+        self.step(JobStep::Start, "", now)?;
         self.job.job.started_at = Some(now);
         self.job.run_until = self.job.max_run_time.map(|seconds| after(now, Duration::from_secs(seconds)));
         Ok(())
     }
 
     /// The start is durable: agents may be called and system tasks placed.
-    pub fn deploy(&mut self) -> Result<(), Problem> {
-        self.step(JobState::Deploying)
+    pub fn deploy(&mut self, now: Timestamp) -> Result<(), Problem> {
+        self.step(JobStep::Deploy, "", now)
+    }
+
+    /// Whether the job can get other tasks: nothing of the ones that it has may be left.
+    pub fn check_renewable(&self) -> Result<(), Problem> {
+        let Job { id, state, .. } = &self.job.job;
+        if state.step(JobStep::Renew).is_err() {
+            let message = format!("job {id} is {state}, and a job under way cannot be updated");
+            return Err(wrong_state(message, format!("stop it first: `flamectl stop job {id}`")));
+        }
+        self.check_tidy("updated")
+    }
+
+    /// Whether the job can be deleted.
+    pub fn check_deletable(&self) -> Result<(), Problem> {
+        let Job { id, state, .. } = &self.job.job;
+        if state.is_active() {
+            let message = format!("job {id} is {state}, and a job under way cannot be deleted");
+            return Err(wrong_state(message, format!("stop it first: `flamectl stop job {id}`")));
+        }
+        self.check_tidy("deleted")
+    }
+
+    fn check_tidy(&self, what: &str) -> Result<(), Problem> {
+        let Job { id, state, .. } = &self.job.job;
+        if *state == JobState::Ready || self.job.settled {
+            return Ok(());
+        }
+        let message = format!("job {id} is {state} and its last tasks are being ended: it cannot be {what} yet");
+        Err(wrong_state(message, format!("try again in {} s", STOP_GRACE.as_secs())))
     }
 
     /// A user, or the clock, stops the job.
@@ -131,7 +188,7 @@ impl Course {
             let message = format!("job {} is {what}{}, and only a job under way can be stopped", job.id, job.state);
             return Err(wrong_state(message, hint));
         }
-        self.step(JobState::Stopping)?;
+        self.step(JobStep::Stop, reason, now)?;
         reason.clone_into(&mut self.job.job.reason);
         self.order_all_to_stop(reason, STOP_GRACE, now)?;
         self.settle(now)
@@ -151,16 +208,20 @@ impl Course {
         }
         task.attempt = task.attempt.saturating_add(1);
         task.changed = true;
+        task.away_since = None;
+        let attempt = task.attempt;
         if task.state == TaskState::Running {
-            // A rejoin: seen by the time, because the state stays.
+            task.state = task.state.step(TaskStep::Rejoin).map_err(|error| illegal(&error))?;
             task.timestamp = now;
+            let kind = JobEventKind::Rejoined { agent: task.agent.clone(), role: task.role.clone(), attempt };
+            self.events.push(Happened { at: now, kind, reason: String::new() });
         }
-        Ok(task.attempt)
+        Ok(attempt)
     }
 
     /// An agent says how its task stands.
     pub fn status(&mut self, position: u32, attempt: u32, said: &Said, now: Timestamp) -> Result<Heard, Problem> {
-        let task = self.task_mut(position)?;
+        let task = self.task(position).ok_or_else(no_such_task)?;
         if attempt == 0 || attempt != task.attempt {
             return Ok(Heard::Fenced);
         }
@@ -168,46 +229,108 @@ impl Course {
             // The last word said again is fine, and so is one that came after a stop ran out.
             return Ok(if *said == Said::Running { Heard::Fenced } else { Heard::Accepted });
         }
+        let stop = task.stop.as_ref().map(|stop| stop.reason.clone());
         if task.state == TaskState::Ready {
-            turn(task, TaskState::Running, "", now)?;
+            self.turn(position, TaskStep::Run, "", now)?;
         }
         match said {
             Said::Running => {}
-            Said::Completed => turn(task, TaskState::Completed, "", now)?,
-            Said::Failed(reason) => turn(task, TaskState::Failed, reason, now)?,
+            Said::Completed => self.turn(position, TaskStep::Complete, "", now)?,
+            Said::Failed(reason) => self.turn(position, TaskStep::Fail, reason, now)?,
             Said::Terminated => {
-                let reason = task.stop.as_ref().map_or_else(|| "ended by its agent".into(), |stop| stop.reason.clone());
-                turn(task, TaskState::Terminated, &reason, now)?;
+                let reason = stop.unwrap_or_else(|| "ended by its agent".into());
+                self.turn(position, TaskStep::End, &reason, now)?;
             }
         }
         if self.job.job.state == JobState::Deploying {
-            self.step(JobState::Running)?;
+            self.step(JobStep::Run, "", now)?;
         }
         self.settle(now)?;
         Ok(Heard::Accepted)
     }
 
-    /// A task cannot be run, or what ran it is gone without a last word.
+    /// A task cannot be run, or what ran it is gone without a last word. A system task is started again as often as the
+    /// job says; whatever ran it is fenced.
     pub fn lost(&mut self, position: u32, reason: &str, now: Timestamp) -> Result<(), Problem> {
+        let most = self.job.max_restarts;
         let task = self.task_mut(position)?;
         if task.state.is_final() {
             return Ok(());
         }
         match task.stop.clone() {
-            Some(stop) => turn(task, TaskState::Terminated, &stop.reason, now)?,
-            None => turn(task, TaskState::Failed, reason, now)?,
+            Some(stop) => self.turn(position, TaskStep::End, &stop.reason, now)?,
+            None if task.kind == TaskKind::System && task.restarts < most => {
+                task.restarts += 1;
+                task.attempt = task.attempt.saturating_add(1);
+                task.retry_at = Some(after(now, retry_pause(task.restarts)));
+                let (agent, role, restarts) = (task.agent.clone(), task.role.clone(), task.restarts);
+                self.turn(position, TaskStep::Restart, reason, now)?;
+                let kind = JobEventKind::Restarted { agent, role, restarts };
+                self.events.push(Happened { at: now, kind, reason: reason.to_owned() });
+            }
+            None => self.turn(position, TaskStep::Fail, reason, now)?,
         }
         self.settle(now)
     }
 
+    /// The agent of a task has no session any more.
+    pub fn away(&mut self, position: u32, now: Timestamp) -> Result<(), Problem> {
+        let counts = self.may_be_away(self.task(position).ok_or_else(no_such_task)?).is_some();
+        let task = self.task_mut(position)?;
+        if counts && task.away_since.is_none() {
+            (task.away_since, task.changed) = (Some(now), true);
+        }
+        Ok(())
+    }
+
+    /// The agent of a task has a session.
+    pub fn back(&mut self, position: u32) -> Result<(), Problem> {
+        let task = self.task_mut(position)?;
+        if task.away_since.is_some() {
+            (task.away_since, task.changed) = (None, true);
+        }
+        Ok(())
+    }
+
+    /// The server has just started: nobody has a session, and who does not come back counts as away from now.
+    pub fn nobody_is_here(&mut self, now: Timestamp) -> Result<(), Problem> {
+        for position in (0..).take(self.tasks.len()) {
+            self.back(position)?;
+            self.away(position, now)?;
+        }
+        Ok(())
+    }
+
+    /// How long the agent of a running task may be away before that counts as its end.
+    fn may_be_away(&self, task: &TaskRecord) -> Option<Duration> {
+        match (task.state, task.kind) {
+            (TaskState::Running, TaskKind::System) => Some(SYSTEM_AWAY),
+            (TaskState::Running, TaskKind::User) => self.job.rejoin_timeout.map(Duration::from_secs),
+            _ => None,
+        }
+    }
+
+    /// When a task whose agent is away counts as lost.
+    fn lost_at(&self, task: &TaskRecord) -> Option<Timestamp> {
+        Some(after(task.away_since?, self.may_be_away(task)?))
+    }
+
     /// Time has passed: deadlines that are over take effect.
     pub fn tick(&mut self, now: Timestamp) -> Result<(), Problem> {
-        for task in &mut self.tasks {
-            if !task.state.is_final()
-                && let Some(stop) = task.stop.clone()
-                && stop.until <= now
-            {
-                turn(task, TaskState::Terminated, &stop.reason, now)?;
+        for position in (0..).take(self.tasks.len()) {
+            let Some(task) = self.task(position).filter(|task| !task.state.is_final()) else { continue };
+            let lost = self.lost_at(task).is_some_and(|at| at <= now);
+            let stopped = task.stop.as_ref().filter(|stop| stop.until <= now).map(|stop| stop.reason.clone());
+            let retry = task.retry_at.is_some_and(|at| at <= now);
+            if retry {
+                let task = self.task_mut(position)?;
+                (task.retry_at, task.changed) = (None, true);
+            }
+            if let Some(reason) = stopped {
+                self.turn(position, TaskStep::End, &reason, now)?;
+            } else if lost {
+                let seconds = self.task(position).and_then(|task| self.may_be_away(task)).unwrap_or_default().as_secs();
+                self.lost(position, &format!("its agent had no session for {seconds} s"), now)?;
             }
         }
         let over = self.job.run_until.is_some_and(|until| until <= now);
@@ -221,9 +344,11 @@ impl Course {
     /// When `tick` has something to do next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let unfinished = self.tasks.iter().filter(|task| !task.state.is_final());
-        let stops = unfinished.filter_map(|task| task.stop.as_ref().map(|stop| stop.until));
+        let of_tasks = unfinished.flat_map(|task| {
+            [task.stop.as_ref().map(|stop| stop.until), task.retry_at, self.lost_at(task)].into_iter().flatten()
+        });
         let counts = self.job.job.state.is_active() && self.job.job.state != JobState::Stopping;
-        stops.chain(self.job.run_until.filter(|_| counts)).min()
+        of_tasks.chain(self.job.run_until.filter(|_| counts)).min()
     }
 
     /// What the agent of a task is to do now.
@@ -250,12 +375,13 @@ impl Course {
     fn settle(&mut self, now: Timestamp) -> Result<(), Problem> {
         match self.job.job.state {
             JobState::Stopping if self.all_ended() => {
-                self.step(JobState::Terminated)?;
+                let reason = self.job.job.reason.clone();
+                self.step(JobStep::End, &reason, now)?;
                 self.job.job.ended_at = Some(now);
             }
             JobState::Deploying | JobState::Running => {
                 if let Some(reason) = self.out_of_reach() {
-                    self.step(JobState::Failed)?;
+                    self.step(JobStep::Fail, &reason, now)?;
                     self.job.job.reason = reason;
                     self.job.job.ended_at = Some(now);
                     return self.order_all_to_stop("the job failed", STOP_GRACE, now);
@@ -268,7 +394,7 @@ impl Course {
                     self.order_leftovers_to_stop(now)?;
                 }
                 if self.all_ended() {
-                    self.step(JobState::Completed)?;
+                    self.step(JobStep::Complete, "", now)?;
                     self.job.job.ended_at = Some(now);
                 }
             }
@@ -322,21 +448,66 @@ impl Course {
     }
 
     fn order_all_to_stop(&mut self, reason: &str, grace: Duration, now: Timestamp) -> Result<(), Problem> {
-        for task in &mut self.tasks {
-            order_to_stop(task, reason, reason, grace, now)?;
-        }
-        Ok(())
+        (0..).take(self.tasks.len()).try_for_each(|position| self.order_to_stop(position, reason, reason, grace, now))
     }
 
     fn order_leftovers_to_stop(&mut self, now: Timestamp) -> Result<(), Problem> {
-        for task in &mut self.tasks {
-            order_to_stop(task, "never joined", "the job has all that it needs", LEFTOVER_GRACE, now)?;
+        let reason = "the job has all that it needs";
+        (0..)
+            .take(self.tasks.len())
+            .try_for_each(|position| self.order_to_stop(position, "never joined", reason, LEFTOVER_GRACE, now))
+    }
+
+    /// A task that nobody runs ends at once; one that runs gets an order, unless it has one already.
+    fn order_to_stop(
+        &mut self,
+        position: u32,
+        if_ready: &str,
+        if_running: &str,
+        grace: Duration,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let task = self.task_mut(position)?;
+        match task.state {
+            TaskState::Ready => self.turn(position, TaskStep::End, if_ready, now),
+            TaskState::Running => {
+                let until = after(now, grace);
+                if task.stop.as_ref().is_none_or(|stop| stop.until > until) {
+                    let grace_seconds = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
+                    task.changed = true;
+                    task.stop = Some(StopOrder { reason: if_running.to_owned(), until, grace_seconds });
+                }
+                Ok(())
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// The one place where a job's state changes.
+    fn step(&mut self, step: JobStep, reason: &str, now: Timestamp) -> Result<(), Problem> {
+        let state = self.job.job.state.step(step).map_err(|error| illegal(&error))?;
+        self.job.job.state = state;
+        self.events.push(Happened { at: now, kind: JobEventKind::Job { state }, reason: reason.to_owned() });
         Ok(())
     }
 
-    fn step(&mut self, to: JobState) -> Result<(), Problem> {
-        self.job.job.state = self.job.job.state.transition(to).map_err(|error| illegal(&error))?;
+    /// The one place where a task's state changes.
+    fn turn(&mut self, position: u32, step: TaskStep, reason: &str, now: Timestamp) -> Result<(), Problem> {
+        let task = self.task_mut(position)?;
+        let state = task.state.step(step).map_err(|error| illegal(&error))?;
+        task.state = state;
+        task.timestamp = now;
+        task.changed = true;
+        task.away_since = None;
+        if state.is_final() {
+            task.retry_at = None;
+        }
+        reason.clone_into(&mut task.reason);
+        if step != TaskStep::Restart {
+            let (agent, role, attempt) = (task.agent.clone(), task.role.clone(), task.attempt);
+            let kind = JobEventKind::Task { agent, role, state, attempt };
+            self.events.push(Happened { at: now, kind, reason: reason.to_owned() });
+        }
         Ok(())
     }
 }
@@ -349,35 +520,14 @@ struct RoleTally<'a> {
     failed: Option<&'a TaskRecord>,
 }
 
-/// A task that nobody runs ends at once; one that runs gets an order, unless it has one already.
-fn order_to_stop(
-    task: &mut TaskRecord,
-    if_ready: &str,
-    if_running: &str,
-    grace: Duration,
-    now: Timestamp,
-) -> Result<(), Problem> {
-    match task.state {
-        TaskState::Ready => turn(task, TaskState::Terminated, if_ready, now),
-        TaskState::Running => {
-            let until = after(now, grace);
-            if task.stop.as_ref().is_none_or(|stop| stop.until > until) {
-                let grace_seconds = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
-                task.changed = true;
-                task.stop = Some(StopOrder { reason: if_running.to_owned(), until, grace_seconds });
-            }
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+/// How long to wait before a task is started for the `n`th time again.
+fn retry_pause(n: u32) -> Duration {
+    let doubled = FIRST_RETRY.saturating_mul(1 << n.saturating_sub(1).min(8));
+    doubled.min(LONGEST_RETRY)
 }
 
-fn turn(task: &mut TaskRecord, to: TaskState, reason: &str, now: Timestamp) -> Result<(), Problem> {
-    task.state = task.state.transition(to).map_err(|error| illegal(&error))?;
-    task.timestamp = now;
-    task.changed = true;
-    reason.clone_into(&mut task.reason);
-    Ok(())
+fn no_such_task() -> Problem {
+    Problem::new(Code::NotFound, "the job has no such task")
 }
 
 /// The first digits of an agent id, enough to find it in a list.
@@ -393,7 +543,7 @@ fn wrong_state(message: String, hint: impl Into<String>) -> Problem {
     Problem::new(Code::WrongState, message).hint(hint)
 }
 
-fn illegal(error: &IllegalTransition) -> Problem {
+fn illegal(error: &IllegalStep) -> Problem {
     Problem::new(Code::WrongState, error.to_string())
 }
 

@@ -6,36 +6,49 @@
 
 mod admission;
 mod agents;
+mod computes;
+mod datasets;
+mod demands;
 mod designs;
 mod grant;
+mod health;
 mod jobs;
 mod keeper;
 pub mod lifecycle;
 mod models;
+mod once;
+mod paging;
+mod renew;
 pub(crate) use models::check_name as check_model_name;
 mod reports;
+
+pub(crate) use once::Once;
+pub(crate) use paging::Paging;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flame_api::{AgentId, BrokerAccess, Job, JobId, JobSnapshot, JobState, Problem, Task, Timestamp};
+use flame_api::{AgentId, BrokerAccess, Job, JobEvent, JobId, JobSnapshot, JobState, Page, Problem, Task, Timestamp};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::artifacts::Artifacts;
+use crate::crypto;
 use crate::deploy::Deployer;
 use crate::failure::{internal, not_found, store as store_failed};
 use crate::notifier::Sessions;
-use crate::store::records::{AgentRecord, JobRecord, TaskRecord, Telemetry, prefix, task_key};
-use crate::store::{Batch, Store, Tree, get_record, put_record, scan_records};
+use crate::store::records::{AgentRecord, JobRecord, PlanRecord, TaskRecord, Telemetry, event_key, prefix, task_key};
+use crate::store::{Batch, Store, Tree, get_record, page_records, scan_records};
 
-use lifecycle::{Course, Wanted};
+use lifecycle::{Course, Happened, Wanted};
 
 /// Calls into the store at a time. They block, so they are on threads of their own.
 const STORE_THREADS: usize = 16;
+/// Events that are kept per job: the newest.
+const EVENTS: u64 = 10_000;
 /// Keys hashed at a time: each takes 19 MiB.
 const HASHING: usize = 4;
 
@@ -66,13 +79,14 @@ pub struct Controller {
     pub(crate) sessions: Arc<Sessions>,
     around: Placement,
     cells: Mutex<HashMap<JobId, Arc<JobCell>>>,
-    /// Held while a design or revision is added.
-    designing: Mutex<()>,
+    /// Held while something is created that others may refer to, or deleted.
+    creating: Mutex<()>,
     /// Who owns the keepers.
     keepers: TaskTracker,
     stopping: CancellationToken,
     blocking: Semaphore,
     hashing: Semaphore,
+    health: tokio::sync::Mutex<health::LastLook>,
 }
 
 struct Placement {
@@ -123,11 +137,12 @@ impl Controller {
                 skip_admission: around.skip_admission,
             },
             cells: Mutex::default(),
-            designing: Mutex::default(),
+            creating: Mutex::default(),
             keepers: TaskTracker::new(),
             stopping: CancellationToken::new(),
             blocking: Semaphore::new(STORE_THREADS),
             hashing: Semaphore::new(HASHING),
+            health: tokio::sync::Mutex::default(),
         })
     }
 
@@ -167,21 +182,33 @@ impl Controller {
         tokio::task::spawn_blocking(move || act(&this)).await.map_err(|error| internal(&error))?
     }
 
-    fn lock_designs(&self) -> MutexGuard<'_, ()> {
-        self.designing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_creations(&self) -> MutexGuard<'_, ()> {
+        self.creating.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cell(&self, job: &JobId) -> Arc<JobCell> {
+    /// A job's cell. Only jobs that there are get one.
+    fn cell(&self, job: &JobId) -> Result<Arc<JobCell>, Problem> {
+        if let Some(cell) = self.known_cell(job) {
+            return Ok(cell);
+        }
+        self.job_record(job)?;
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
-        let cell = cells
-            .entry(job.clone())
-            .or_insert_with(|| Arc::new(JobCell { state: Mutex::default(), changed: watch::channel(0).0 }));
-        Arc::clone(cell)
+        let new = || Arc::new(JobCell { state: Mutex::default(), changed: watch::channel(0).0 });
+        Ok(Arc::clone(cells.entry(job.clone()).or_insert_with(new)))
+    }
+
+    fn known_cell(&self, job: &JobId) -> Option<Arc<JobCell>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).get(job).map(Arc::clone)
+    }
+
+    fn job_record(&self, job: &JobId) -> Result<JobRecord, Problem> {
+        let record = get_record(&*self.store, Tree::Jobs, job.as_str()).map_err(store_failed)?;
+        record.ok_or_else(|| unknown_job(job))
     }
 
     /// Looks at a job's course. Blocks.
     fn look<T>(&self, job: &JobId, look: impl FnOnce(&Course) -> Result<T, Problem>) -> Result<T, Problem> {
-        let cell = self.cell(job);
+        let cell = self.cell(job)?;
         let mut state = cell.lock();
         self.load(job, &mut state.course)?;
         look(state.course.as_ref().ok_or_else(|| unknown_job(job))?)
@@ -189,19 +216,21 @@ impl Controller {
 
     /// Changes a job's course, durably, and tells those whom it concerns. Blocks.
     fn change<T>(&self, job: &JobId, act: impl FnOnce(&mut Course) -> Result<T, Problem>) -> Result<T, Problem> {
-        let cell = self.cell(job);
+        let cell = self.cell(job)?;
         let mut state = cell.lock();
         self.load(job, &mut state.course)?;
         // Taken out: whatever fails from here on leaves the cell empty, and the next one reads what is durable.
         let mut course = state.course.take().ok_or_else(|| unknown_job(job))?;
         let before = course.job.clone();
         let result = act(&mut course)?;
+        let events = std::mem::take(&mut course.events);
         let changed: Vec<&TaskRecord> = course.tasks.iter().filter(|task| task.changed).collect();
-        if changed.is_empty() && before == course.job {
+        if changed.is_empty() && events.is_empty() && before == course.job {
             state.course = Some(course);
             return Ok(result);
         }
         let mut batch = Batch::new();
+        write_events(&mut batch, &mut course.job, events)?;
         if before != course.job {
             batch.put_record(Tree::Jobs, job.as_str(), &course.job).map_err(store_failed)?;
         }
@@ -234,35 +263,84 @@ impl Controller {
 
     fn load(&self, job: &JobId, course: &mut Option<Course>) -> Result<(), Problem> {
         if course.is_none() {
-            let record = get_record(&*self.store, Tree::Jobs, job.as_str()).map_err(store_failed)?;
-            let record = record.ok_or_else(|| unknown_job(job))?;
+            let record = self.job_record(job)?;
             let tasks = scan_records(&*self.store, Tree::Tasks, &prefix(job)).map_err(store_failed)?;
-            *course = Some(Course { job: record, tasks });
+            *course = Some(Course::new(record, tasks));
         }
         Ok(())
     }
 
-    /// All jobs, oldest first.
-    pub(crate) fn jobs(&self) -> Result<Vec<Job>, Problem> {
-        let records = scan_records::<JobRecord>(&*self.store, Tree::Jobs, "").map_err(store_failed)?;
-        let mut jobs: Vec<Job> = records.into_iter().map(|record| record.job).collect();
-        jobs.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-        Ok(jobs)
+    /// What a job's course says, if it is in memory; otherwise the store is as good.
+    fn glance<T>(&self, job: &JobId, look: impl FnOnce(&Course) -> T) -> Option<T> {
+        let cell = self.known_cell(job)?;
+        let state = cell.lock();
+        state.course.as_ref().map(look)
     }
 
-    /// One job.
+    /// A page of the jobs, oldest first. Blocks.
+    pub(crate) fn jobs(&self, paging: &Paging) -> Result<Page<Job>, Problem> {
+        self.page(Tree::Jobs, "", paging, |record: JobRecord| Some(record.job))
+    }
+
+    /// One job. Blocks.
     pub(crate) fn job(&self, job: &JobId) -> Result<Job, Problem> {
-        self.look(job, |course| Ok(course.job.job.clone()))
+        match self.glance(job, |course| course.job.job.clone()) {
+            Some(job) => Ok(job),
+            None => self.job_record(job).map(|record| record.job),
+        }
     }
 
-    /// A job's tasks in expansion order.
-    pub(crate) fn tasks(&self, job: &JobId) -> Result<Vec<Task>, Problem> {
+    /// A page of a job's tasks in expansion order. Blocks.
+    pub(crate) fn tasks(&self, job: &JobId, paging: &Paging) -> Result<Page<Task>, Problem> {
         let plan = self.plan(job)?;
-        let code = |role: &str| plan.components.get(role).map(|code| code.sha256.clone()).unwrap_or_default();
-        self.look(job, |course| {
-            let view = |task: &TaskRecord| task.view(code(&task.role), self.sessions.is_connected(&task.agent));
-            Ok(course.tasks.iter().map(view).collect())
-        })
+        let in_memory = self.glance(job, |course| {
+            let key = |task: &&TaskRecord| task_key(job, task.position);
+            paging.of(course.tasks.iter(), &prefix(job), key, |task| self.view(&plan, task))
+        });
+        match in_memory {
+            Some(page) => page,
+            None => self.page(Tree::Tasks, &prefix(job), paging, |task: TaskRecord| Some(self.view(&plan, &task))),
+        }
+    }
+
+    /// One of a job's tasks. Blocks.
+    pub(crate) fn task(&self, job: &JobId, agent: &AgentId) -> Result<Task, Problem> {
+        let plan = self.plan(job)?;
+        let record = self.agent(agent)?;
+        if record.job != *job {
+            return Err(not_found(format!("job {job} has no task {agent}"), format!("`flamectl get tasks {job}`")));
+        }
+        let task = match self.glance(job, |course| course.task(record.position).cloned()) {
+            Some(task) => task,
+            None => get_record(&*self.store, Tree::Tasks, &task_key(job, record.position)).map_err(store_failed)?,
+        };
+        task.map(|task| self.view(&plan, &task)).ok_or_else(|| unknown_job(job))
+    }
+
+    fn view(&self, plan: &PlanRecord, task: &TaskRecord) -> Task {
+        let code = plan.components.get(&task.role).map(|code| code.sha256.clone()).unwrap_or_default();
+        task.view(code, self.sessions.is_connected(&task.agent))
+    }
+
+    /// A page of what happened to a job, oldest first. Blocks.
+    pub(crate) fn events(&self, job: &JobId, paging: &Paging) -> Result<Page<JobEvent>, Problem> {
+        self.job(job)?;
+        self.page(Tree::Events, &prefix(job), paging, Some)
+    }
+
+    /// Whether nothing can happen to the job any more. Blocks.
+    pub(crate) fn is_settled(&self, job: &JobId) -> Result<bool, Problem> {
+        match self.glance(job, |course| course.job.settled) {
+            Some(settled) => Ok(settled),
+            None => self.job_record(job).map(|record| record.settled),
+        }
+    }
+
+    /// What happened after event `after`, at most so many. Blocks.
+    pub(crate) fn events_after(&self, job: &JobId, after: u64, limit: usize) -> Result<Vec<JobEvent>, Problem> {
+        let after = event_key(job, after);
+        let page = page_records(&*self.store, Tree::Events, &prefix(job), after.as_bytes(), limit);
+        Ok(page.map_err(store_failed)?.into_iter().map(|(_, event)| event).collect())
     }
 
     /// Starts a job.
@@ -305,8 +383,8 @@ impl Controller {
     }
 
     /// Notified of every change of the job. Subscribe before the first snapshot.
-    pub(crate) fn subscribe(&self, job: &JobId) -> watch::Receiver<u64> {
-        self.cell(job).changed.subscribe()
+    pub(crate) fn subscribe(&self, job: &JobId) -> Result<watch::Receiver<u64>, Problem> {
+        Ok(self.cell(job)?.changed.subscribe())
     }
 
     /// Which task an agent serves.
@@ -321,10 +399,27 @@ impl Controller {
     pub(crate) fn wanted(&self, agent: &AgentRecord) -> Result<Wanted, Problem> {
         self.look(&agent.job, |course| Ok(course.wanted(agent.position)))
     }
+}
 
-    fn write_agent(&self, id: &AgentId, record: &AgentRecord) -> Result<(), Problem> {
-        put_record(&*self.store, Tree::Agents, id.as_str(), record).map_err(store_failed)
+/// Gives events their numbers. The newest are kept.
+fn write_events(batch: &mut Batch, job: &mut JobRecord, events: Vec<Happened>) -> Result<(), Problem> {
+    let id = job.job.id.clone();
+    for Happened { at, kind, reason } in events {
+        job.events += 1;
+        let event = JobEvent { number: job.events, timestamp: at, kind, reason };
+        batch.put_record(Tree::Events, &event_key(&id, job.events), &event).map_err(store_failed)?;
+        if let Some(old) = job.events.checked_sub(EVENTS).filter(|old| *old > 0) {
+            batch.delete(Tree::Events, event_key(&id, old));
+        }
     }
+    Ok(())
+}
+
+/// 24 hex digits that sort by age: the time in seconds and nanoseconds, and 32 random bits.
+fn new_id(now: Timestamp) -> Result<String, Problem> {
+    let seconds = u32::try_from(now.as_second()).unwrap_or(u32::MAX);
+    let nanoseconds = now.subsec_nanosecond().unsigned_abs();
+    Ok(format!("{seconds:08x}{nanoseconds:08x}{}", hex::encode(crypto::random::<4>()?)))
 }
 
 fn unknown_job(job: &JobId) -> Problem {

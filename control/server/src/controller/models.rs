@@ -1,9 +1,9 @@
 //! Models that jobs published: the records; the bytes are in [`crate::artifacts`].
 
-use flame_api::{AgentId, Code, JobId, MODEL, ModelArtifact, Problem, Timestamp};
+use flame_api::{AgentId, Code, JobId, MODEL, ModelArtifact, Page, Problem, Timestamp};
 
 use super::reports::fence;
-use super::{Controller, unknown_job};
+use super::{Controller, Paging, unknown_job};
 use crate::failure::{not_found, store as store_failed};
 use crate::store::records::{model_key, prefix};
 use crate::store::{Tree, get_record, put_record, scan_records};
@@ -50,7 +50,7 @@ impl Controller {
     ) -> Result<Option<String>, Problem> {
         let job = self.may_publish(agent, attempt)?;
         // Under the job's lock: two tasks may publish at once, and one's file must not be taken for the other's old one.
-        let cell = self.cell(&job);
+        let cell = self.cell(&job)?;
         let lock = cell.lock();
         let old: Option<ModelArtifact> =
             get_record(&*self.store, Tree::Models, &model_key(&job, name)).map_err(store_failed)?;
@@ -68,10 +68,10 @@ impl Controller {
         Ok(old.map(|old| old.sha256).filter(|sha256| kept.iter().all(|model| model.sha256 != *sha256)))
     }
 
-    /// A job's models, by name. Blocks.
-    pub(crate) fn models(&self, job: &JobId) -> Result<Vec<ModelArtifact>, Problem> {
+    /// A page of a job's models, by name. Blocks.
+    pub(crate) fn models(&self, job: &JobId, paging: &Paging) -> Result<Page<ModelArtifact>, Problem> {
         self.job(job)?;
-        scan_records(&*self.store, Tree::Models, &prefix(job)).map_err(store_failed)
+        self.page(Tree::Models, &prefix(job), paging, Some)
     }
 
     /// One of a job's models. Blocks.

@@ -1,11 +1,11 @@
 //! What agents report: logs, metrics, progress.
 
-use flame_api::{AgentId, AgentReport, Code, JobId, LogRecord, MetricRecord, Problem, TaskKind, Timestamp};
+use flame_api::{AgentId, AgentReport, Code, JobId, LogRecord, MetricRecord, Page, Problem, TaskKind, Timestamp};
 
-use super::{CellState, Controller, unknown_job};
+use super::{CellState, Controller, Paging, unknown_job};
 use crate::failure::store as store_failed;
 use crate::store::records::{ReportCursor, TaskRecord, Telemetry, log_key, metric_key, prefix};
-use crate::store::{Batch, Tree, get_record, scan_records};
+use crate::store::{Batch, Tree, get_record};
 
 /// Log lines that are kept per job: the newest.
 const LOG_LINES: u64 = 10_000;
@@ -15,7 +15,7 @@ impl Controller {
     pub(crate) fn report(&self, agent: &AgentId, report: AgentReport) -> Result<(), Problem> {
         let record = self.agent(agent)?;
         let job = &record.job;
-        let cell = self.cell(job);
+        let cell = self.cell(job)?;
         let mut state = cell.lock();
         self.load(job, &mut state.course)?;
         let mut telemetry = self.load_telemetry(job, &mut state)?;
@@ -40,7 +40,7 @@ impl Controller {
     }
 
     pub(super) fn telemetry(&self, job: &JobId) -> Result<Telemetry, Problem> {
-        let cell = self.cell(job);
+        let cell = self.cell(job)?;
         let mut state = cell.lock();
         self.load_telemetry(job, &mut state)
     }
@@ -55,16 +55,16 @@ impl Controller {
         Ok(telemetry)
     }
 
-    /// All metrics of a job, by round, then agent. Blocks.
-    pub(crate) fn metrics(&self, job: &JobId) -> Result<Vec<MetricRecord>, Problem> {
+    /// A page of a job's metrics, by round, then agent. Blocks.
+    pub(crate) fn metrics(&self, job: &JobId, paging: &Paging) -> Result<Page<MetricRecord>, Problem> {
         self.job(job)?;
-        scan_records(&*self.store, Tree::Metrics, &prefix(job)).map_err(store_failed)
+        self.page(Tree::Metrics, &prefix(job), paging, Some)
     }
 
-    /// The log lines that are kept of a job, in the order in which they came. Blocks.
-    pub(crate) fn logs(&self, job: &JobId) -> Result<Vec<LogRecord>, Problem> {
+    /// A page of the log lines that are kept of a job, in the order in which they came. Blocks.
+    pub(crate) fn logs(&self, job: &JobId, paging: &Paging) -> Result<Page<LogRecord>, Problem> {
         self.job(job)?;
-        scan_records(&*self.store, Tree::Logs, &prefix(job)).map_err(store_failed)
+        self.page(Tree::Logs, &prefix(job), paging, Some)
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use flame_api::{AgentId, Secret};
+use flame_api::{AgentId, ComputeId, Secret};
 use tokio::sync::oneshot;
 
 pub use process::ProcessDeployer;
@@ -23,6 +23,11 @@ pub trait Deployer: Send + Sync {
     /// Whether all that it starts is in one process, so that channels within a process are possible.
     fn is_in_process(&self) -> bool {
         false
+    }
+
+    /// Whether it could place a flamelet now, as far as it can tell without placing one.
+    async fn check(&self) -> Result<(), DeployError> {
+        Ok(())
     }
 
     /// Starts a flamelet. A former one of the same agent is revoked first.
@@ -46,7 +51,9 @@ pub struct Launch {
     pub apiserver: String,
     /// `host:port`.
     pub notifier: String,
-    /// Data sets that the operator grants to system tasks.
+    /// Where it may run: `default`, or a compute that was registered for this deployer.
+    pub compute: ComputeId,
+    /// Data that it is to grant to its task, by name. The paths are of the machines of its compute.
     pub data: Vec<(String, PathBuf)>,
     /// Where it listens for its peers; port 0 takes a free one.
     pub p2p_listen: SocketAddr,

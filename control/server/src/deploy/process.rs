@@ -89,6 +89,11 @@ impl ProcessDeployer {
     }
 }
 
+fn on_path(program: &Path) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
 fn beside_us() -> Option<PathBuf> {
     let path = std::env::current_exe().ok()?.parent()?.join(PROGRAM);
     path.is_file().then_some(path)
@@ -136,8 +141,26 @@ impl Deployer for ProcessDeployer {
         "process"
     }
 
+    async fn check(&self) -> Result<(), DeployError> {
+        let named = self.program.components().count() > 1;
+        let found = if named { self.program.is_file() } else { on_path(&self.program) };
+        if found {
+            return Ok(());
+        }
+        let program = self.program.display();
+        Err(DeployError::new(format!(
+            "there is no `{program}`; put the flamelet beside flame-control or name it by --flamelet PATH"
+        )))
+    }
+
     async fn deploy(&self, launch: Launch) -> Result<(), DeployError> {
         self.revoke(&launch.agent).await?;
+        for (name, path) in &launch.data {
+            if let Err(error) = tokio::fs::metadata(path).await {
+                let path = path.display();
+                return Err(DeployError::new(format!("the data set `{name}` cannot be read at {path}: {error}")));
+            }
+        }
         let child = self.spawn(&launch)?;
         tracing::info!(agent = %launch.agent, pid = child.id(), "started a flamelet");
         let key = self.folder.join(format!("{}.key", launch.agent));
@@ -191,13 +214,16 @@ mod tests {
         let program = home.join("flamelet");
         fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let data = home.join("m n");
+        fs::create_dir_all(&data).unwrap();
         let (exited, heard) = ExitReporter::new();
         let launch = Launch {
             agent: "a".repeat(40).parse().unwrap(),
             key: Secret::new("k3y"),
             apiserver: "http://127.0.0.1:1".into(),
             notifier: "127.0.0.1:2".into(),
-            data: vec![("mnist".into(), "/data/m n".into())],
+            compute: "default".parse().unwrap(),
+            data: vec![("mnist".into(), data)],
             p2p_listen: "127.0.0.1:0".parse().unwrap(),
             p2p_advertise: Some("flame.example".into()),
             exited,
@@ -221,7 +247,8 @@ mod tests {
         let log = fs::read_to_string(home.path().join(format!("agents/{agent}.log"))).unwrap();
         let told = format!(
             "{agent} k3y 600 -a http://127.0.0.1:1 -n 127.0.0.1:2 --p2p-listen 127.0.0.1:0 --p2p-advertise \
-             flame.example:0 --data mnist=/data/m n\n"
+             flame.example:0 --data mnist={}/m n\n",
+            home.path().display()
         );
         assert_eq!(log, told);
     }

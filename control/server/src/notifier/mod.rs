@@ -68,9 +68,11 @@ impl Notifier for Service {
         }
         let session = self.controller.sessions.open(&id).map_err(|problem| status(&problem))?;
         let facts = |text: String| -> String { text.chars().filter(|c| !c.is_control()).take(80).collect() };
-        tracing::info!(agent = %id, job = %record.job, version = facts(hello.version), host = facts(hello.hostname),
-            "an agent opened a session");
-        // The job's watchers see who is there.
+        let (version, host) = (facts(hello.version), facts(hello.hostname));
+        tracing::info!(agent = %id, job = %record.job, version, host, "an agent opened a session");
+        let agent = id.clone();
+        let arrived = self.controller.run(move |controller| controller.arrived(&agent, version, host)).await;
+        arrived.map_err(|problem| status(&problem))?;
         let (outgoing, stream) = tokio::sync::mpsc::channel(OUTGOING);
         let session = session::Session {
             controller: Arc::clone(&self.controller),
@@ -109,7 +111,9 @@ fn status(problem: &Problem) -> Status {
         Code::Unauthenticated => Status::unauthenticated(text),
         Code::Forbidden => Status::permission_denied(text),
         Code::NotFound => Status::not_found(text),
-        Code::AlreadyExists | Code::WrongState | Code::Fenced => Status::failed_precondition(text),
+        Code::AlreadyExists | Code::InUse | Code::WrongState | Code::Fenced | Code::Changed => {
+            Status::failed_precondition(text)
+        }
         Code::Internal => Status::internal(text),
         Code::Unavailable => Status::unavailable(text),
     }

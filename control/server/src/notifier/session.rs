@@ -48,6 +48,16 @@ impl Session {
             }
         };
         tracing::info!(agent = %self.agent, "a session ended: {end}");
+        let superseded = self.open.superseded.is_cancelled();
+        // Closed before it is said that it is.
+        drop(self.open);
+        if superseded || self.stopping.is_cancelled() {
+            return;
+        }
+        let agent = self.agent.clone();
+        if let Err(problem) = self.controller.run(move |controller| controller.departed(&agent)).await {
+            tracing::debug!(agent = %self.agent, "the end of a session is not recorded: {problem}");
+        }
     }
 
     async fn serve(&mut self, mut incoming: Streaming<FromAgent>) -> Result<(), Status> {

@@ -31,6 +31,12 @@ impl Store for MemoryStore {
         Ok(within.map(|((_, key), value)| (key.clone(), value.clone())).collect())
     }
 
+    fn page(&self, tree: Tree, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+        let all = self.scan(tree, prefix)?;
+        let rest = all.into_iter().filter(|(key, _)| after < prefix || key.as_slice() > after);
+        Ok(rest.take(limit).collect())
+    }
+
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut entries = self.entries();
         for write in batch.writes {

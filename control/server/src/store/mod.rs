@@ -45,11 +45,19 @@ pub enum Tree {
     Logs,
     /// What a job's and an agent's reports have added up to, by job or agent.
     Reports,
+    /// What happened to jobs, by job and number.
+    Events,
+    /// Data sets, by id.
+    Datasets,
+    /// Computes, by id.
+    Computes,
+    /// Answers to requests that may come again, and the ring of slots that bounds them.
+    Once,
 }
 
 impl Tree {
     /// Every tree.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Server,
         Self::Designs,
         Self::Schemas,
@@ -62,6 +70,10 @@ impl Tree {
         Self::Metrics,
         Self::Logs,
         Self::Reports,
+        Self::Events,
+        Self::Datasets,
+        Self::Computes,
+        Self::Once,
     ];
 
     /// Its name in the store. Never changed: stores on disk have it.
@@ -79,6 +91,10 @@ impl Tree {
             Self::Metrics => "metrics",
             Self::Logs => "logs",
             Self::Reports => "reports",
+            Self::Events => "events",
+            Self::Datasets => "datasets",
+            Self::Computes => "computes",
+            Self::Once => "once",
         }
     }
 }
@@ -170,6 +186,10 @@ pub trait Store: Send + Sync {
     /// Every key with the prefix, in the order of their bytes.
     fn scan(&self, tree: Tree, prefix: &[u8]) -> Result<Vec<Entry>, StoreError>;
 
+    /// At most `limit` keys with the prefix that come after `after`, in the order of their bytes. An empty `after` begins
+    /// with the first.
+    fn page(&self, tree: Tree, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError>;
+
     /// Does all writes or none. They are durable when it returns.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
 
@@ -237,6 +257,18 @@ pub fn scan_records<T: DeserializeOwned>(store: &dyn Store, tree: Tree, prefix: 
     store.scan(tree, prefix.as_bytes())?.iter().map(|(key, bytes)| decode(tree, key, bytes)).collect()
 }
 
+/// A page of records with their keys; see [`Store::page`].
+pub fn page_records<T: DeserializeOwned>(
+    store: &dyn Store,
+    tree: Tree,
+    prefix: &str,
+    after: &[u8],
+    limit: usize,
+) -> Result<Vec<(Vec<u8>, T)>, StoreError> {
+    let entries = store.page(tree, prefix.as_bytes(), after, limit)?;
+    entries.into_iter().map(|(key, bytes)| decode(tree, &key, &bytes).map(|record| (key, record))).collect()
+}
+
 /// Writes one record, durably.
 pub fn put_record<T: Serialize>(store: &dyn Store, tree: Tree, key: &str, record: &T) -> Result<(), StoreError> {
     let mut batch = Batch::new();
@@ -267,6 +299,12 @@ mod tests {
         assert_eq!(store.get(Tree::Jobs, b"b").unwrap().as_deref(), Some(&b"new"[..]), "the last write holds");
         let keys: Vec<_> = store.scan(Tree::Tasks, b"x/").unwrap().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [b"x/10".to_vec(), b"x/2".to_vec()], "a scan is in byte order");
+        let page = |after: &[u8]| -> Vec<_> {
+            store.page(Tree::Tasks, b"x/", after, 1).unwrap().into_iter().map(|(key, _)| key).collect()
+        };
+        assert_eq!(page(b""), [b"x/10".to_vec()]);
+        assert_eq!(page(b"x/10"), [b"x/2".to_vec()], "a page begins after the last one");
+        assert!(page(b"x/2").is_empty(), "and ends with its prefix");
 
         store.delete(Tree::Jobs, b"nothing").unwrap();
         store.commit(Batch::new()).unwrap();

@@ -3,10 +3,11 @@
 //! Fields are added with a default; a change that an older record cannot satisfy raises the version of all records.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use flame_api::{
-    AgentId, Backend, ChannelEncoding, CodeRef, DesignId, Job, JobId, JobState, MetricRecord, OptimizerChoice,
-    Progress, Secret, SecretKey, Task, TaskKind, TaskResources, TaskState, Timestamp,
+    AgentId, Backend, ChannelEncoding, CodeRef, Compute, ComputeId, DatasetId, Design, DesignId, Job, JobId, JobState,
+    MetricRecord, OptimizerChoice, Progress, Secret, SecretKey, Task, TaskKind, TaskResources, TaskState, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,11 @@ pub fn log_key(job: &JobId, number: u64) -> String {
     format!("{job}/{number:020}")
 }
 
+/// Key of an event of a job.
+pub fn event_key(job: &JobId, number: u64) -> String {
+    format!("{job}/{number:020}")
+}
+
 /// Key of the server's identity in [`super::Tree::Server`].
 pub const IDENTITY: &str = "identity";
 
@@ -50,6 +56,44 @@ pub struct Identity {
     pub admin_token: String,
     /// The embedded broker's login. Kept, because tasks that outlive a restart use it.
     pub broker_password: Secret,
+}
+
+/// A design, and which revisions come next.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DesignRecord {
+    /// What users see.
+    #[serde(flatten)]
+    pub design: Design,
+    /// Schema revisions that there have been; the next one has the number after it.
+    #[serde(default)]
+    pub schemas: u32,
+    /// Code revisions that there have been.
+    #[serde(default)]
+    pub code: u32,
+    /// The design is gone. The record stays, because its numbers are not given again.
+    #[serde(default)]
+    pub deleted: bool,
+}
+
+/// A compute.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ComputeRecord {
+    /// What users see.
+    #[serde(flatten)]
+    pub compute: Compute,
+    /// Hash of its key.
+    pub key: KeyHash,
+}
+
+/// The answer to a request that may come again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OnceRecord {
+    /// SHA-256 of the request, hex: the key is good for that request alone.
+    pub request: String,
+    /// What was answered.
+    pub answer: serde_json::Value,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// A schema revision.
@@ -95,6 +139,15 @@ pub struct JobRecord {
     pub run_until: Option<Timestamp>,
     /// The job has ended, every task has, and what was deployed for it is gone: nothing is left to do.
     pub settled: bool,
+    /// Times that a system task is started again after its flamelet was lost.
+    #[serde(default)]
+    pub max_restarts: u32,
+    /// Seconds that a participant who runs a task may be away; absent: as long as the job runs.
+    #[serde(default)]
+    pub rejoin_timeout: Option<u64>,
+    /// Events that there have been.
+    #[serde(default)]
+    pub events: u64,
 }
 
 /// A job: what was settled at its creation.
@@ -156,6 +209,15 @@ pub struct StopOrder {
     pub grace_seconds: u32,
 }
 
+/// Data that the platform hands to a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskData {
+    /// The name under which the task finds it.
+    pub name: String,
+    /// The folder or file, on the machines of the task's compute.
+    pub path: PathBuf,
+}
+
 /// A task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRecord {
@@ -187,6 +249,24 @@ pub struct TaskRecord {
     pub timestamp: Timestamp,
     /// Set when it is to end.
     pub stop: Option<StopOrder>,
+    /// The server's data set that it works on.
+    #[serde(default)]
+    pub dataset: Option<DatasetId>,
+    /// Where that is: settled when the job was created.
+    #[serde(default)]
+    pub data: Option<TaskData>,
+    /// Where it may be placed.
+    #[serde(default)]
+    pub compute: Option<ComputeId>,
+    /// Times that it was started again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// When it may be started again.
+    #[serde(default)]
+    pub retry_at: Option<Timestamp>,
+    /// Since when its agent has had no session, while it runs.
+    #[serde(default)]
+    pub away_since: Option<Timestamp>,
     /// It differs from what is stored.
     #[serde(skip)]
     pub changed: bool,
@@ -204,6 +284,9 @@ impl TaskRecord {
             kind: self.kind,
             state: self.state,
             attempt: self.attempt,
+            dataset: self.dataset.clone(),
+            compute: self.compute.clone(),
+            restarts: self.restarts,
             reason: self.reason.clone(),
             code,
             connected,
@@ -223,6 +306,15 @@ pub struct AgentRecord {
     pub kind: TaskKind,
     /// Hash of its key, once there is one.
     pub key: Option<KeyHash>,
+    /// When its newest session opened or ended.
+    #[serde(default)]
+    pub last_seen: Option<Timestamp>,
+    /// The flamelet's version, as it says.
+    #[serde(default)]
+    pub version: String,
+    /// Name of its machine, as it says.
+    #[serde(default)]
+    pub hostname: String,
 }
 
 /// A hash of an agent's key.
@@ -257,6 +349,14 @@ pub struct Telemetry {
     pub latest: Option<MetricRecord>,
     /// Whether `latest` is of a system task: those know the whole, so a participant's never replace them.
     pub latest_is_system: bool,
+}
+
+impl AgentRecord {
+    /// An agent that nobody has been yet.
+    pub fn new(job: &JobId, position: u32, kind: TaskKind) -> Self {
+        let (version, hostname) = Default::default();
+        Self { job: job.clone(), position, kind, key: None, last_seen: None, version, hostname }
+    }
 }
 
 impl JobRecord {

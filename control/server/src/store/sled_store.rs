@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,15 @@ impl Store for SledStore {
 
     fn scan(&self, tree: Tree, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         let entries = self.tree(tree)?.scan_prefix(prefix);
+        entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed)).collect()
+    }
+
+    fn page(&self, tree: Tree, prefix: &[u8], after: &[u8], limit: usize) -> Result<Vec<Entry>, StoreError> {
+        // Where nothing is to be left out, the prefix's own key is part of the page.
+        let from = if after < prefix { Bound::Included(prefix) } else { Bound::Excluded(after) };
+        let entries = self.tree(tree)?.range::<&[u8], _>((from, Bound::Unbounded));
+        let within = entries.take_while(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(prefix)));
+        let entries = within.take(limit);
         entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed)).collect()
     }
 

@@ -39,16 +39,31 @@ fn course(trainers: u32) -> Course {
         reason: String::new(),
         timestamp: at(0),
         stop: None,
+        dataset: None,
+        data: None,
+        compute: None,
+        restarts: 0,
+        retry_at: None,
+        away_since: None,
         changed: false,
     };
-    let record = JobRecord { job, min_completed: BTreeMap::new(), max_run_time: None, run_until: None, settled: false };
-    Course { job: record, tasks: (0..=trainers).map(task).collect() }
+    let record = JobRecord {
+        job,
+        min_completed: BTreeMap::new(),
+        max_run_time: None,
+        run_until: None,
+        settled: false,
+        max_restarts: 0,
+        rejoin_timeout: None,
+        events: 0,
+    };
+    Course::new(record, (0..=trainers).map(task).collect())
 }
 
 fn started(trainers: u32) -> Course {
     let mut course = course(trainers);
     course.start(at(1)).unwrap();
-    course.deploy().unwrap();
+    course.deploy(at(1)).unwrap();
     course
 }
 
@@ -161,7 +176,7 @@ fn run_time_is_counted_from_the_start() {
     let mut course = course(1);
     course.job.max_run_time = Some(60);
     course.start(at(100)).unwrap();
-    course.deploy().unwrap();
+    course.deploy(at(1)).unwrap();
     assert_eq!(course.next_deadline(), Some(at(160)));
     course.tick(at(159)).unwrap();
     assert_eq!(course.job.state(), JobState::Deploying);
