@@ -13,7 +13,7 @@ use crate::schema::Backend;
 /// Gives the text of a file that a job file names, or says why it cannot be read.
 pub type Loader<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
 
-const FIELDS: [&str; 28] = [
+const FIELDS: [&str; 30] = [
     "designId",
     "name",
     "schemaVersion",

@@ -1,9 +1,11 @@
 //! The binary as a user meets it, against a server with canned answers.
 #![expect(clippy::unwrap_used, reason = "a test ends where its assumption does")]
 
+mod conformance;
 mod dry_run;
 mod mistakes;
 mod schemas;
 mod signing;
 mod support;
+mod verbs;
 mod walkthrough;
