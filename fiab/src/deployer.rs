@@ -1,6 +1,7 @@
 //! Runs system tasks in this process: fiab's deployer.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,23 @@ impl InProcessDeployer {
         Self { sandbox, datasets, hub: Arc::default(), running: Mutex::default() }
     }
 
+    /// The data that a task gets: its own, where the platform hands it some, and otherwise what the operator grants.
+    async fn datasets(&self, own: Vec<(String, PathBuf)>) -> Result<Vec<Arc<Dataset>>, DeployError> {
+        if own.is_empty() {
+            return Ok(self.datasets.clone());
+        }
+        let load = move || {
+            let mut sets = Vec::new();
+            for (name, path) in &own {
+                let loaded = Dataset::load(name, path).map_err(|error| error.to_string())?;
+                sets.extend(loaded.into_iter().map(Arc::new));
+            }
+            Ok::<_, String>(sets)
+        };
+        let loaded = tokio::task::spawn_blocking(load).await.map_err(|error| DeployError::new(error.to_string()))?;
+        loaded.map_err(DeployError::new)
+    }
+
     fn take(&self, agent: &AgentId) -> Option<Placed> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(agent)
     }
@@ -60,7 +78,7 @@ impl Deployer for InProcessDeployer {
             key: launch.key,
             apiserver: launch.apiserver,
             notifier: launch.notifier,
-            datasets: self.datasets.clone(),
+            datasets: self.datasets(launch.data).await?,
             policy: Policy::default(),
             audit: None,
             broker_tls: TlsSettings::default(),

@@ -10,6 +10,8 @@ use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 
 use super::reply::PROBLEM;
 
+/// What a success without a description of its own says.
+const DONE: &str = "It was done";
 /// Name of the security scheme.
 const BEARER: &str = "bearer";
 
@@ -44,8 +46,16 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     if let Some(components) = &mut document.components {
         components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));
     }
-    for item in document.paths.paths.values_mut() {
-        for operation in operations(item) {
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in operations(item) {
+            operation.operation_id = Some(operation_id(method, path));
+            for response in operation.responses.responses.values_mut() {
+                if let RefOr::T(response) = response
+                    && response.description.is_empty()
+                {
+                    DONE.clone_into(&mut response.description);
+                }
+            }
             operation.responses.responses.insert("default".to_owned(), RefOr::T(refusal()));
             // What is open says so by an empty list.
             if operation.security.is_none() {
@@ -56,8 +66,16 @@ pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openap
     document
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().filter_map(Option::as_mut)
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let all = [("get", &mut item.get), ("post", &mut item.post), ("put", &mut item.put), ("delete", &mut item.delete)];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// A name that no other operation has: `get_jobs_job_tasks`.
+fn operation_id(method: &str, path: &str) -> String {
+    let parts = path.trim_start_matches("/v1").split('/').filter(|part| !part.is_empty());
+    let parts = parts.map(|part| part.trim_matches(['{', '}']).replace(['.', '-'], "_"));
+    parts.fold(method.to_owned(), |id, part| format!("{id}_{part}"))
 }
 
 fn refusal() -> Response {

@@ -267,10 +267,15 @@ impl Controller {
             let compute = task.compute.clone().map_or_else(default, Ok)?;
             let mut data = self.around.system_data.clone();
             if let Some(own) = &task.data {
-                data.retain(|(name, _)| plan.evaluation_data.as_ref() == Some(name) && *name != own.name);
+                data.retain(|(name, _)| *name != own.name && holds(name, plan.evaluation_data.as_deref()));
                 data.push((own.name.clone(), own.path.clone()));
             }
             Ok((compute, data))
         })
     }
+}
+
+/// Whether a grant of the operator has the data set: a folder that is split has several, `mnist` and `mnist-test`.
+fn holds(grant: &str, dataset: Option<&str>) -> bool {
+    dataset.and_then(|dataset| dataset.strip_prefix(grant)).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }

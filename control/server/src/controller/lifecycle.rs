@@ -3,28 +3,22 @@
 //! Every function takes the time and changes a [`Course`]; the caller makes the change durable before anything follows
 //! from it. States change through the tables `JOB_LIFE` and `TASK_LIFE` of `flame-api` alone.
 
+mod absence;
+mod completion;
+mod renewal;
+
 use std::time::Duration;
 
 use flame_api::{
-    Code, IllegalStep, Job, JobEventKind, JobState, JobStep, Problem, TaskCounts, TaskKind, TaskState, TaskStep,
-    Timestamp,
+    Code, IllegalStep, JobEventKind, JobState, JobStep, Problem, TaskCounts, TaskState, TaskStep, Timestamp,
 };
 
-use crate::store::records::{JobRecord, StopOrder, TaskRecord};
+use crate::store::records::{JobRecord, TaskRecord};
 
 /// Time that a stopped task has to end by itself.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Time that a participant has to end once the job has all that it needs.
 pub const LEFTOVER_GRACE: Duration = Duration::from_secs(30);
-/// Time that a system task's flamelet may be without a session before it counts as lost. Longer than a restart of the
-/// server takes, and than a session needs to be found dead.
-pub const SYSTEM_AWAY: Duration = Duration::from_mins(1);
-/// Pause before a lost flamelet's first successor; doubles up to the longest.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// Longest pause before a successor.
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// Completed tasks that a role needs unless the job says otherwise.
-const MIN_COMPLETED: u32 = 1;
 
 /// A job and all its tasks, in expansion order.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,35 +140,6 @@ impl Course {
         self.step(JobStep::Deploy, "", now)
     }
 
-    /// Whether the job can get other tasks: nothing of the ones that it has may be left.
-    pub fn check_renewable(&self) -> Result<(), Problem> {
-        let Job { id, state, .. } = &self.job.job;
-        if state.step(JobStep::Renew).is_err() {
-            let message = format!("job {id} is {state}, and a job under way cannot be updated");
-            return Err(wrong_state(message, format!("stop it first: `flamectl stop job {id}`")));
-        }
-        self.check_tidy("updated")
-    }
-
-    /// Whether the job can be deleted.
-    pub fn check_deletable(&self) -> Result<(), Problem> {
-        let Job { id, state, .. } = &self.job.job;
-        if state.is_active() {
-            let message = format!("job {id} is {state}, and a job under way cannot be deleted");
-            return Err(wrong_state(message, format!("stop it first: `flamectl stop job {id}`")));
-        }
-        self.check_tidy("deleted")
-    }
-
-    fn check_tidy(&self, what: &str) -> Result<(), Problem> {
-        let Job { id, state, .. } = &self.job.job;
-        if *state == JobState::Ready || self.job.settled {
-            return Ok(());
-        }
-        let message = format!("job {id} is {state} and its last tasks are being ended: it cannot be {what} yet");
-        Err(wrong_state(message, format!("try again in {} s", STOP_GRACE.as_secs())))
-    }
-
     /// A user, or the clock, stops the job.
     pub fn stop(&mut self, reason: &str, now: Timestamp) -> Result<(), Problem> {
         let job = &self.job.job;
@@ -249,72 +214,6 @@ impl Course {
         Ok(Heard::Accepted)
     }
 
-    /// A task cannot be run, or what ran it is gone without a last word. A system task is started again as often as the
-    /// job says; whatever ran it is fenced.
-    pub fn lost(&mut self, position: u32, reason: &str, now: Timestamp) -> Result<(), Problem> {
-        let most = self.job.max_restarts;
-        let task = self.task_mut(position)?;
-        if task.state.is_final() {
-            return Ok(());
-        }
-        match task.stop.clone() {
-            Some(stop) => self.turn(position, TaskStep::End, &stop.reason, now)?,
-            None if task.kind == TaskKind::System && task.restarts < most => {
-                task.restarts += 1;
-                task.attempt = task.attempt.saturating_add(1);
-                task.retry_at = Some(after(now, retry_pause(task.restarts)));
-                let (agent, role, restarts) = (task.agent.clone(), task.role.clone(), task.restarts);
-                self.turn(position, TaskStep::Restart, reason, now)?;
-                let kind = JobEventKind::Restarted { agent, role, restarts };
-                self.events.push(Happened { at: now, kind, reason: reason.to_owned() });
-            }
-            None => self.turn(position, TaskStep::Fail, reason, now)?,
-        }
-        self.settle(now)
-    }
-
-    /// The agent of a task has no session any more.
-    pub fn away(&mut self, position: u32, now: Timestamp) -> Result<(), Problem> {
-        let counts = self.may_be_away(self.task(position).ok_or_else(no_such_task)?).is_some();
-        let task = self.task_mut(position)?;
-        if counts && task.away_since.is_none() {
-            (task.away_since, task.changed) = (Some(now), true);
-        }
-        Ok(())
-    }
-
-    /// The agent of a task has a session.
-    pub fn back(&mut self, position: u32) -> Result<(), Problem> {
-        let task = self.task_mut(position)?;
-        if task.away_since.is_some() {
-            (task.away_since, task.changed) = (None, true);
-        }
-        Ok(())
-    }
-
-    /// The server has just started: nobody has a session, and who does not come back counts as away from now.
-    pub fn nobody_is_here(&mut self, now: Timestamp) -> Result<(), Problem> {
-        for position in (0..).take(self.tasks.len()) {
-            self.back(position)?;
-            self.away(position, now)?;
-        }
-        Ok(())
-    }
-
-    /// How long the agent of a running task may be away before that counts as its end.
-    fn may_be_away(&self, task: &TaskRecord) -> Option<Duration> {
-        match (task.state, task.kind) {
-            (TaskState::Running, TaskKind::System) => Some(SYSTEM_AWAY),
-            (TaskState::Running, TaskKind::User) => self.job.rejoin_timeout.map(Duration::from_secs),
-            _ => None,
-        }
-    }
-
-    /// When a task whose agent is away counts as lost.
-    fn lost_at(&self, task: &TaskRecord) -> Option<Timestamp> {
-        Some(after(task.away_since?, self.may_be_away(task)?))
-    }
-
     /// Time has passed: deadlines that are over take effect.
     pub fn tick(&mut self, now: Timestamp) -> Result<(), Problem> {
         for position in (0..).take(self.tasks.len()) {
@@ -371,118 +270,6 @@ impl Course {
         }
     }
 
-    /// Applies the rule of completion: called after every change of a task.
-    fn settle(&mut self, now: Timestamp) -> Result<(), Problem> {
-        match self.job.job.state {
-            JobState::Stopping if self.all_ended() => {
-                let reason = self.job.job.reason.clone();
-                self.step(JobStep::End, &reason, now)?;
-                self.job.job.ended_at = Some(now);
-            }
-            JobState::Deploying | JobState::Running => {
-                if let Some(reason) = self.out_of_reach() {
-                    self.step(JobStep::Fail, &reason, now)?;
-                    self.job.job.reason = reason;
-                    self.job.job.ended_at = Some(now);
-                    return self.order_all_to_stop("the job failed", STOP_GRACE, now);
-                }
-                if !self.has_minimum() {
-                    return Ok(());
-                }
-                let system_left = self.tasks.iter().any(|task| task.kind == TaskKind::System && !task.state.is_final());
-                if !system_left && !self.all_ended() {
-                    self.order_leftovers_to_stop(now)?;
-                }
-                if self.all_ended() {
-                    self.step(JobStep::Complete, "", now)?;
-                    self.job.job.ended_at = Some(now);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Tasks per role: completed, unfinished, needed. In expansion order.
-    fn roles(&self) -> Vec<RoleTally<'_>> {
-        let mut tallies: Vec<RoleTally<'_>> = Vec::new();
-        for task in &self.tasks {
-            if tallies.iter().all(|tally| tally.role != task.role) {
-                let needed = self.job.min_completed.get(&task.role).copied().unwrap_or(MIN_COMPLETED);
-                tallies.push(RoleTally { role: &task.role, completed: 0, unfinished: 0, needed, failed: None });
-            }
-            let Some(tally) = tallies.iter_mut().find(|tally| tally.role == task.role) else { continue };
-            match task.state {
-                TaskState::Completed => tally.completed += 1,
-                TaskState::Failed => tally.failed = tally.failed.or(Some(task)),
-                TaskState::Terminated => {}
-                TaskState::Ready | TaskState::Running => tally.unfinished += 1,
-            }
-        }
-        tallies
-    }
-
-    fn has_minimum(&self) -> bool {
-        self.roles().iter().all(|tally| tally.completed >= tally.needed)
-    }
-
-    /// Why the job cannot complete any more, if so.
-    fn out_of_reach(&self) -> Option<String> {
-        let roles = self.roles();
-        let tally = roles.iter().find(|tally| tally.completed + tally.unfinished < tally.needed)?;
-        let role = tally.role;
-        Some(match tally.failed {
-            Some(task) if tally.needed == MIN_COMPLETED => {
-                format!("role `{role}`: task {} failed: {}", short(task), task.reason)
-            }
-            Some(task) => format!(
-                "role `{role}` cannot reach {} completed tasks any more: task {} failed: {}",
-                tally.needed,
-                short(task),
-                task.reason
-            ),
-            None => {
-                format!("role `{role}` cannot reach {} completed tasks any more: the others were ended", tally.needed)
-            }
-        })
-    }
-
-    fn order_all_to_stop(&mut self, reason: &str, grace: Duration, now: Timestamp) -> Result<(), Problem> {
-        (0..).take(self.tasks.len()).try_for_each(|position| self.order_to_stop(position, reason, reason, grace, now))
-    }
-
-    fn order_leftovers_to_stop(&mut self, now: Timestamp) -> Result<(), Problem> {
-        let reason = "the job has all that it needs";
-        (0..)
-            .take(self.tasks.len())
-            .try_for_each(|position| self.order_to_stop(position, "never joined", reason, LEFTOVER_GRACE, now))
-    }
-
-    /// A task that nobody runs ends at once; one that runs gets an order, unless it has one already.
-    fn order_to_stop(
-        &mut self,
-        position: u32,
-        if_ready: &str,
-        if_running: &str,
-        grace: Duration,
-        now: Timestamp,
-    ) -> Result<(), Problem> {
-        let task = self.task_mut(position)?;
-        match task.state {
-            TaskState::Ready => self.turn(position, TaskStep::End, if_ready, now),
-            TaskState::Running => {
-                let until = after(now, grace);
-                if task.stop.as_ref().is_none_or(|stop| stop.until > until) {
-                    let grace_seconds = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX);
-                    task.changed = true;
-                    task.stop = Some(StopOrder { reason: if_running.to_owned(), until, grace_seconds });
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// The one place where a job's state changes.
     fn step(&mut self, step: JobStep, reason: &str, now: Timestamp) -> Result<(), Problem> {
         let state = self.job.job.state.step(step).map_err(|error| illegal(&error))?;
@@ -512,27 +299,8 @@ impl Course {
     }
 }
 
-struct RoleTally<'a> {
-    role: &'a str,
-    completed: u32,
-    unfinished: u32,
-    needed: u32,
-    failed: Option<&'a TaskRecord>,
-}
-
-/// How long to wait before a task is started for the `n`th time again.
-fn retry_pause(n: u32) -> Duration {
-    let doubled = FIRST_RETRY.saturating_mul(1 << n.saturating_sub(1).min(8));
-    doubled.min(LONGEST_RETRY)
-}
-
 fn no_such_task() -> Problem {
     Problem::new(Code::NotFound, "the job has no such task")
-}
-
-/// The first digits of an agent id, enough to find it in a list.
-fn short(task: &TaskRecord) -> &str {
-    task.agent.as_str().get(..8).unwrap_or_default()
 }
 
 fn after(now: Timestamp, span: Duration) -> Timestamp {

@@ -18,6 +18,8 @@ pub(crate) struct Agent {
     events: VecDeque<Event>,
     peers: VecDeque<Peers>,
     serial: u64,
+    /// The newest grant's.
+    pub(crate) attempt: u32,
     /// With the session's token.
     pub(crate) client: Client,
 }
@@ -37,7 +39,15 @@ impl Agent {
                 panic!("a session begins with a welcome");
             };
             let client = world.client.with_token(Secret::new(welcome.token));
-            Ok(Self { outgoing, incoming, events: VecDeque::new(), peers: VecDeque::new(), serial: 0, client })
+            Ok(Self {
+                outgoing,
+                incoming,
+                events: VecDeque::new(),
+                peers: VecDeque::new(),
+                serial: 0,
+                attempt: 0,
+                client,
+            })
         })
         .await
     }
@@ -95,11 +105,24 @@ impl Agent {
         }
     }
 
+    /// Says it, and gets no acknowledgement.
+    pub(crate) async fn say_only(&mut self, attempt: u32, state: State) -> Status {
+        self.serial += 1;
+        let status = TaskStatus { serial: self.serial, attempt, state: state.into(), reason: String::new() };
+        self.outgoing.send(FromAgent { body: Some(from_agent::Body::Status(status)) }).await.unwrap();
+        loop {
+            if let Err(status) = self.message().await {
+                return status;
+            }
+        }
+    }
+
     /// Waits for the start and runs the task.
     pub(crate) async fn run(&mut self) -> TaskGrant {
         let event = self.event().await.unwrap();
         assert_eq!(event.r#type(), EventType::Start);
         let grant = self.client.grant().await.unwrap();
+        self.attempt = grant.attempt;
         assert!(!self.say(grant.attempt, State::Running, "").await.fenced);
         grant
     }

@@ -1,12 +1,19 @@
 //! What the REST edge refuses, and how.
 
 use flame_api::{Client, Code, CreateDesign, Problem, Secret};
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
 use super::agent::Agent;
 use super::world::{SCHEMA, World, component};
 
-async fn ask(world: &World, method: Method, path: &str, token: Option<&str>, body: &str) -> (StatusCode, String) {
+pub(crate) async fn ask(
+    world: &World,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: &str,
+) -> (StatusCode, String) {
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut request = http.request(method, format!("http://{}{path}", world.server.api_addr())).body(body.to_owned());
     if let Some(token) = token {
@@ -18,6 +25,22 @@ async fn ask(world: &World, method: Method, path: &str, token: Option<&str>, bod
         assert_eq!(kind.unwrap(), "application/problem+json", "{path}");
     }
     (status, response.text().await.unwrap())
+}
+
+/// A request of the admin with headers of its own.
+pub(crate) async fn send(
+    world: &World,
+    method: Method,
+    path: &str,
+    headers: &[(&'static str, &str)],
+    body: &str,
+) -> (StatusCode, HeaderMap, String) {
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = http.request(method, format!("http://{}{path}", world.server.api_addr())).body(body.to_owned());
+    let request = request.bearer_auth(world.server.token().expose());
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let response = request.send().await.unwrap();
+    (response.status(), response.headers().clone(), response.text().await.unwrap())
 }
 
 #[tokio::test]

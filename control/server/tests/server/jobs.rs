@@ -17,7 +17,7 @@ fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-fn report(attempt: u32, serial: u64, round: u64, accuracy: f64) -> AgentReport {
+pub(crate) fn report(attempt: u32, serial: u64, round: u64, accuracy: f64) -> AgentReport {
     AgentReport {
         attempt,
         serial,
@@ -90,13 +90,8 @@ async fn a_job_goes_from_ready_to_completed_and_leaves_its_results() {
 #[tokio::test]
 async fn how_a_job_compresses_is_in_every_grant() {
     let mut world = World::start().await;
-    let job = world.job(1, r#", "compression": {"tensors": "bf16", "zstd": 3}"#).await;
-    let (_, users) = world.tasks(&job).await;
-    world.client.start(&job).await.unwrap();
-    let launch = world.launch().await;
-    let mut aggregator = Agent::connect(&world, &launch.agent, launch.key.expose()).await.unwrap();
-    let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
-    for grant in [aggregator.run().await, trainer.run().await] {
+    let mut crew = world.crew(1, r#", "compression": {"tensors": "bf16", "zstd": 3}"#).await;
+    for grant in [crew.aggregator.run().await, crew.trainers[0].run().await] {
         let encoding = &grant.channels[0].encoding;
         assert_eq!((encoding.tensors, encoding.zstd), (TensorEncoding::Bf16, Some(3)));
         assert_eq!(encoding.forms, [MessageForm::Full, MessageForm::Delta]);
@@ -106,17 +101,13 @@ async fn how_a_job_compresses_is_in_every_grant() {
 #[tokio::test]
 async fn a_stopped_job_stops_its_agents() {
     let mut world = World::start().await;
-    let job = world.job(2, "").await;
-    let (_, users) = world.tasks(&job).await;
-    world.client.start(&job).await.unwrap();
-    let launch = world.launch().await;
-    let mut aggregator = Agent::connect(&world, &launch.agent, launch.key.expose()).await.unwrap();
-    let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
-    aggregator.run().await;
-    trainer.run().await;
+    let mut crew = world.crew(2, "").await;
+    let job = crew.job;
+    crew.aggregator.run().await;
+    crew.trainers[0].run().await;
 
     assert_eq!(world.client.stop(&job).await.unwrap().state, JobState::Stopping);
-    for agent in [&mut aggregator, &mut trainer] {
+    for agent in [&mut crew.aggregator, &mut crew.trainers[0]] {
         assert_eq!(agent.expect_stop().await.reason, "stopped by a user");
         agent.say(1, State::Terminated, "").await;
     }
@@ -179,12 +170,8 @@ async fn run_time_that_is_over_ends_a_job() {
 #[tokio::test]
 async fn the_same_key_rejoins_under_a_higher_attempt_and_fences_the_lower() {
     let mut world = World::start().await;
-    let job = world.job(1, "").await;
-    let (_, users) = world.tasks(&job).await;
-    let id = &users[0].agent;
-    world.client.start(&job).await.unwrap();
-    let _launch = world.launch().await;
-    let mut old = Agent::connect(&world, id, "my key").await.unwrap();
+    let mut crew = world.crew(1, "").await;
+    let (id, mut old) = (&crew.users[0].agent, crew.trainers.remove(0));
     old.run().await;
 
     let refused = Agent::connect(&world, id, "another key").await.err().unwrap();
@@ -193,7 +180,7 @@ async fn the_same_key_rejoins_under_a_higher_attempt_and_fences_the_lower() {
         format!("the key does not match the one that agent {id} was first joined with; use that key to rejoin");
     assert_eq!(refused.message(), expected);
 
-    let mut new = Agent::connect(&world, id, "my key").await.unwrap();
+    let mut new = Agent::connect(&world, id, "key 0").await.unwrap();
     let superseded = old.event().await.unwrap_err();
     assert_eq!(superseded.code(), tonic::Code::Aborted);
     assert_eq!(superseded.message(), "superseded by a newer session of this agent");
@@ -213,17 +200,11 @@ async fn the_same_key_rejoins_under_a_higher_attempt_and_fences_the_lower() {
 #[tokio::test]
 async fn who_comes_when_all_is_over_is_told_so() {
     let mut world = World::start().await;
-    let job = world.job(2, "").await;
-    let (_, users) = world.tasks(&job).await;
-    world.client.start(&job).await.unwrap();
-    let launch = world.launch().await;
-    let mut aggregator = Agent::connect(&world, &launch.agent, launch.key.expose()).await.unwrap();
-    let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
-    aggregator.run().await;
-    trainer.run().await;
-    trainer.say(1, State::Completed, "").await;
-    aggregator.say(1, State::Completed, "").await;
-    world.until(&job, JobState::Completed).await;
-    let mut late = Agent::connect(&world, &users[1].agent, "key").await.unwrap();
+    let mut crew = world.crew(2, "").await;
+    crew.trainers.truncate(1);
+    crew.run().await;
+    crew.say(State::Completed).await;
+    world.until(&crew.job, JobState::Completed).await;
+    let mut late = Agent::connect(&world, &crew.users[1].agent, "key 1").await.unwrap();
     assert_eq!(late.expect_stop().await.reason, "never joined");
 }

@@ -4,7 +4,11 @@
 
 mod agent;
 mod edges;
+mod entities;
+mod events;
 mod jobs;
+mod life;
+mod openapi;
 mod peers;
 mod restart;
 mod signatures;

@@ -7,18 +7,14 @@ use flame_api::{Client, JobState, TaskState};
 use flame_control::{BrokerChoice, Deployer, ProcessDeployer, Server, ServerConfig, StartError};
 
 use super::agent::Agent;
-use super::world::{World, any_port, within};
+use super::world::{Crew, World, any_port, within};
 
 #[tokio::test]
 async fn a_job_goes_on_where_it_stood() {
     let mut world = World::start().await;
-    let job = world.job(1, "").await;
-    let (_, users) = world.tasks(&job).await;
-    world.client.start(&job).await.unwrap();
-    let launch = world.launch().await;
-    let mut aggregator = Agent::connect(&world, &launch.agent, launch.key.expose()).await.unwrap();
-    let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
+    let Crew { job, users, launch, mut aggregator, mut trainers, .. } = world.crew(1, "").await;
     aggregator.run().await;
+    let mut trainer = trainers.remove(0);
     let grant = trainer.run().await;
 
     let token = world.server.token().clone();
@@ -28,7 +24,7 @@ async fn a_job_goes_on_where_it_stood() {
     assert_eq!(cut.code(), tonic::Code::Unavailable, "{cut}");
 
     // The participant runs on under its attempt; the system task is placed anew, with a new key.
-    let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
+    let mut trainer = Agent::connect(&world, &users[0].agent, "key 0").await.unwrap();
     let again = world.launch().await;
     assert_eq!(again.agent, launch.agent);
     let orphan = Agent::connect(&world, &launch.agent, launch.key.expose()).await.err().unwrap();
@@ -46,17 +42,13 @@ async fn a_job_goes_on_where_it_stood() {
 #[tokio::test]
 async fn a_stop_that_was_asked_for_is_carried_out_after_a_restart() {
     let mut world = World::start().await;
-    let job = world.job(1, "").await;
-    let (_, users) = world.tasks(&job).await;
-    world.client.start(&job).await.unwrap();
-    let _launch = world.launch().await;
-    let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
-    trainer.run().await;
+    let Crew { job, users, launch: _launch, mut trainers, .. } = world.crew(1, "").await;
+    trainers[0].run().await;
     world.client.stop(&job).await.unwrap();
-    drop(trainer);
+    drop(trainers);
 
     let world = world.restart().await;
-    let mut trainer = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
+    let mut trainer = Agent::connect(&world, &users[0].agent, "key 0").await.unwrap();
     trainer.expect_stop().await;
     trainer.say(1, State::Terminated, "").await;
     world.until(&job, JobState::Terminated).await;

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flame_api::{AgentId, Client, CreateDesign, Job, JobId, JobState, Task, TaskKind};
+use flame_api::notifier::State;
+use flame_api::{AgentId, Client, CreateDesign, DesignId, Job, JobId, JobState, Task, TaskKind};
 use flame_control::store::{MemoryStore, Store};
 use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Server, ServerConfig};
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
+
+use super::agent::Agent;
 
 /// The longest that any step of a test may take.
 const STEP: Duration = Duration::from_secs(30);
@@ -32,6 +35,10 @@ pub(crate) struct FakeDeployer {
 impl Deployer for FakeDeployer {
     fn name(&self) -> &'static str {
         "fake"
+    }
+
+    async fn check(&self) -> Result<(), DeployError> {
+        self.refusal.as_ref().map_or(Ok(()), |reason| Err(DeployError::new(reason.clone())))
     }
 
     async fn deploy(&self, launch: Launch) -> Result<(), DeployError> {
@@ -58,6 +65,36 @@ pub(crate) struct World {
     pub(crate) home: TempDir,
     launches: mpsc::UnboundedReceiver<Launch>,
     broker: TcpListener,
+}
+
+/// A job that was started, and its agents: connected, and told nothing yet.
+pub(crate) struct Crew {
+    pub(crate) job: JobId,
+    pub(crate) system: Task,
+    pub(crate) users: Vec<Task>,
+    /// What the deployer was asked for.
+    pub(crate) launch: Launch,
+    pub(crate) aggregator: Agent,
+    /// Their keys are `key 0`, `key 1` and so on.
+    pub(crate) trainers: Vec<Agent>,
+}
+
+impl Crew {
+    /// Everybody takes the grant and runs.
+    pub(crate) async fn run(&mut self) {
+        self.aggregator.run().await;
+        for trainer in &mut self.trainers {
+            trainer.run().await;
+        }
+    }
+
+    /// Everybody says so, trainers first.
+    pub(crate) async fn say(&mut self, state: State) {
+        for agent in self.trainers.iter_mut().chain([&mut self.aggregator]) {
+            let attempt = agent.attempt;
+            assert!(!agent.say(attempt, state, "").await.fenced);
+        }
+    }
 }
 
 pub(crate) fn any_port() -> SocketAddr {
@@ -104,25 +141,44 @@ impl World {
 
     /// A design with schema and code, and a job for that many trainers.
     pub(crate) async fn job(&self, trainers: u32, options: &str) -> JobId {
-        let client = &self.client;
-        if client.design(&"mnist".parse().unwrap()).await.is_err() {
-            let design = CreateDesign { id: "mnist".parse().unwrap(), description: String::new() };
-            client.create_design(&design).await.unwrap();
-            client.create_schema(&design.id, "schema.json", SCHEMA.to_owned()).await.unwrap();
-            client.create_code(&design.id, component(&["trainer", "aggregator"])).await.unwrap();
+        self.design().await;
+        self.client.create_job("job.json", job_file(trainers, options)).await.unwrap().id
+    }
+
+    /// The design of [`World::job`], with schema and code, if it is not there yet.
+    pub(crate) async fn design(&self) -> DesignId {
+        let (client, id): (_, DesignId) = (&self.client, "mnist".parse().unwrap());
+        if client.design(&id).await.is_err() {
+            client.create_design(&CreateDesign { id: id.clone(), description: String::new() }).await.unwrap();
+            client.create_schema(&id, "schema.json", SCHEMA.to_owned()).await.unwrap();
+            client.create_code(&id, component(&["trainer", "aggregator"])).await.unwrap();
         }
-        let backend = if options.contains("\"backend\"") { "" } else { r#""backend": "mqtt","# };
-        let job = format!(
-            r#"{{"designId": "mnist", {backend} "name": "digits", "seed": 7, "hyperparameters": {{"rounds": 3}},
-                 "dataSpec": {{"fromUser": {{"default": {trainers}}}}}{options}}}"#
-        );
-        client.create_job("job.json", job).await.unwrap().id
+        id
     }
 
     pub(crate) async fn tasks(&self, job: &JobId) -> (Task, Vec<Task>) {
         let tasks = self.client.tasks(job).await.unwrap();
         let (mut system, user): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.kind == TaskKind::System);
         (system.remove(0), user)
+    }
+
+    /// Starts the job and connects its agents.
+    pub(crate) async fn start_job(&mut self, job: JobId) -> Crew {
+        let (system, users) = self.tasks(&job).await;
+        self.client.start(&job).await.unwrap();
+        let launch = self.launch().await;
+        let aggregator = Agent::connect(self, &launch.agent, launch.key.expose()).await.unwrap();
+        let mut trainers = Vec::new();
+        for (index, user) in users.iter().enumerate() {
+            trainers.push(Agent::connect(self, &user.agent, &format!("key {index}")).await.unwrap());
+        }
+        Crew { job, system, users, launch, aggregator, trainers }
+    }
+
+    /// A job for that many trainers, started, and its agents.
+    pub(crate) async fn crew(&mut self, trainers: u32, options: &str) -> Crew {
+        let job = self.job(trainers, options).await;
+        self.start_job(job).await
     }
 
     pub(crate) async fn launch(&mut self) -> Launch {
@@ -132,6 +188,12 @@ impl World {
     pub(crate) async fn until_revoked(&self, agent: &AgentId) {
         let mut revoked = self.deployer.revoked.subscribe();
         within(revoked.wait_for(|revoked| revoked.contains(agent))).await.unwrap();
+    }
+
+    /// Follows the job until nothing more can happen to it.
+    pub(crate) async fn until_settled(&self, job: &JobId) {
+        let mut events = within(self.client.follow_events(job, u64::MAX)).await.unwrap();
+        assert!(within(events.next()).await.is_none());
     }
 
     /// Follows the job until it is in the state.
@@ -147,6 +209,15 @@ impl World {
         })
         .await
     }
+}
+
+/// A job file for that many trainers; `options` continues its object.
+pub(crate) fn job_file(trainers: u32, options: &str) -> String {
+    let backend = if options.contains("\"backend\"") { "" } else { r#""backend": "mqtt","# };
+    format!(
+        r#"{{"designId": "mnist", "name": "digits", "seed": 7, {backend} "hyperparameters": {{"rounds": 3}},
+             "dataSpec": {{"fromUser": {{"default": {trainers}}}}}{options}}}"#
+    )
 }
 
 pub(crate) const SCHEMA: &str = r#"{

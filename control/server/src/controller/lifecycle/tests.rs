@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use flame_api::{Job, TaskState};
+use flame_api::{Job, TaskKind, TaskState};
 use proptest::prelude::*;
 
 use super::*;
@@ -227,8 +227,9 @@ proptest! {
     /// Whatever happens in whatever order: ended stays ended, a completed job has its minimum, and once all deadlines
     /// are over a job that was stopped or is done has no task left.
     #[test]
-    fn any_order_of_events_keeps_the_rules(events in prop::collection::vec((0_u8..8, 0_u32..4), 0..60)) {
+    fn any_order_of_events_keeps_the_rules(events in prop::collection::vec((0_u8..10, 0_u32..4), 0..60), restarts in 0_u32..3) {
         let mut course = started(3);
+        (course.job.max_restarts, course.job.rejoin_timeout) = (restarts, Some(20));
         let mut now = 10;
         for (event, position) in events {
             let before = course.clone();
@@ -241,6 +242,8 @@ proptest! {
                 3 => course.status(position, attempt, &Said::Failed("f".into()), at(now)).map(drop),
                 4 => course.status(position, attempt, &Said::Terminated, at(now)).map(drop),
                 5 => course.lost(position, "gone", at(now)),
+                7 => course.away(position, at(now)),
+                8 => course.back(position),
                 6 if position == 0 => course.stop("stop", at(now)),
                 _ => course.tick(at(now)),
             };
@@ -258,9 +261,66 @@ proptest! {
             }
             prop_assert_eq!(course.job.state().is_final(), course.job.job.ended_at.is_some());
         }
+        prop_assert!(course.tasks.iter().all(|task| task.restarts <= restarts));
         let _ = course.stop("stop", at(now));
         course.tick(at(now + 1000)).unwrap();
         prop_assert!(course.job.state().is_final() && course.all_ended());
         prop_assert_eq!(course.next_deadline(), None);
     }
+}
+
+#[test]
+fn a_lost_system_task_waits_longer_each_time_before_it_is_started_again() {
+    let mut course = started(1);
+    course.job.max_restarts = 2;
+    let old = run(&mut course, 0);
+    course.lost(0, "signal 9", at(10)).unwrap();
+    let task = course.task(0).unwrap();
+    assert_eq!((task.state, task.restarts, task.retry_at), (TaskState::Ready, 1, Some(at(11))));
+    assert_eq!(course.status(0, old, &Said::Completed, at(10)).unwrap(), Heard::Fenced);
+    assert_eq!(course.next_deadline(), Some(at(11)));
+    course.tick(at(11)).unwrap();
+    assert_eq!((course.task(0).unwrap().retry_at, course.next_deadline()), (None, None));
+    course.lost(0, "it could not be placed", at(20)).unwrap();
+    assert_eq!(course.task(0).unwrap().retry_at, Some(at(22)));
+    course.lost(0, "no room", at(30)).unwrap();
+    assert_eq!(course.job.state(), JobState::Failed);
+    assert!(course.job.job.reason.ends_with("no room"), "{}", course.job.job.reason);
+}
+
+#[test]
+fn who_is_away_while_a_task_runs_is_lost_by_its_kinds_rule() {
+    let mut course = started(2);
+    for position in 0..3 {
+        run(&mut course, position);
+        course.away(position, at(100)).unwrap();
+    }
+    assert_eq!(course.next_deadline(), Some(at(160)), "a participant may be away, a flamelet of ours may not");
+    course.back(0).unwrap();
+    assert_eq!(course.next_deadline(), None);
+    course.job.rejoin_timeout = Some(30);
+    course.nobody_is_here(at(200)).unwrap();
+    assert_eq!(course.next_deadline(), Some(at(230)));
+    course.grant(1, at(210)).unwrap();
+    course.tick(at(230)).unwrap();
+    assert_eq!((state(&course, 1), state(&course, 2)), (TaskState::Running, TaskState::Failed));
+    assert_eq!(course.task(2).unwrap().reason, "its agent had no session for 30 s");
+    course.tick(at(260)).unwrap();
+    assert_eq!(course.job.job.reason, "role `aggregator`: task 00000000 failed: its agent had no session for 60 s");
+}
+
+#[test]
+fn only_what_has_ended_altogether_is_updated_or_deleted() {
+    let mut course = started(1);
+    run(&mut course, 0);
+    for refused in [course.check_renewable().unwrap_err(), course.check_deletable().unwrap_err()] {
+        assert!(refused.message.contains("is running") && refused.hint.contains("stop"), "{refused}");
+    }
+    end(&mut course, 0, &Said::Failed("boom".into()));
+    for refused in [course.check_renewable().unwrap_err(), course.check_deletable().unwrap_err()] {
+        assert!(refused.message.contains("last tasks are being ended"), "{refused}");
+    }
+    course.job.settled = true;
+    course.check_renewable().unwrap();
+    course.check_deletable().unwrap();
 }
