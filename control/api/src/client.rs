@@ -22,6 +22,8 @@ mod tokens;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a request is given up. The watch stream sends a comment at least every 10 s.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// Names a creation, so that it can be asked for again.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Items that are asked for at a time: the most that the server gives.
 const PAGE: &str = "1000";
 
@@ -65,6 +67,8 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: Option<Secret>,
+    /// Sent with every creation.
+    key: Option<String>,
 }
 
 impl Client {
@@ -91,13 +95,19 @@ impl Client {
             .apply(builder)
             .and_then(reqwest::ClientBuilder::build)
             .map_err(|error| ClientError::Unreachable { url: base.clone(), reason: root_cause(&error) })?;
-        Ok(Self { http, base, token })
+        Ok(Self { http, base, token, key: None })
     }
 
     /// The same client with another token.
     #[must_use]
     pub fn with_token(&self, token: Secret) -> Self {
         Self { token: Some(token), ..self.clone() }
+    }
+
+    /// The same client with an `Idempotency-Key` on its creations: what is asked for again under one key is made once.
+    #[must_use]
+    pub fn with_idempotency_key(&self, key: String) -> Self {
+        Self { key: Some(key), ..self.clone() }
     }
 
     /// The address that the client was made for.
@@ -111,7 +121,11 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
+        let creates = method == Method::POST;
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(key) = self.key.as_ref().filter(|_| creates) {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token.expose()),
             None => request,

@@ -6,9 +6,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::Format;
 use crate::commands::{
-    DesignArgs, JobArgs, JobOnly, ListArgs, aggregate, completions, create_code, create_design, create_job,
-    create_schema, describe_job, describe_task, diff_schema, get_code, get_design, get_logs, get_model, get_schema,
-    get_task, inspect, keygen, man, sign, verify, wait, watch,
+    DesignArgs, JobArgs, JobOnly, ListArgs, aggregate, completions, create_code, create_compute, create_dataset, create_design,
+    create_job, create_schema, describe_job, describe_task, diff_schema, get_code, get_compute, get_dataset,
+    get_design, get_events, get_logs, get_model, get_schema, get_task, inspect, keygen, man, remove_compute,
+    remove_dataset, remove_design, remove_revision, sign, update_dataset, update_design, update_job, verify, wait,
+    watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -69,12 +71,18 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Create a design, a schema, code or a job
+    /// Create a design, a schema, code, a dataset, a compute or a job
     #[command(subcommand)]
     Create(Create),
-    /// Show designs, schemas, code, jobs, tasks, models, metrics, logs or events
+    /// Show designs, schemas, code, datasets, computes, jobs, tasks, agents, models, metrics, logs or events
     #[command(subcommand)]
     Get(Get),
+    /// Change a design or a dataset, or give a design or a job another file
+    #[command(subcommand)]
+    Update(Update),
+    /// Remove a design, a schema, code, a dataset, a compute or a job
+    #[command(subcommand, visible_alias = "delete")]
+    Remove(Remove),
     /// Show all about one job or task, in words
     #[command(subcommand)]
     Describe(Describe),
@@ -95,6 +103,8 @@ pub enum Command {
     Wait(Wait),
     /// The newest log lines of a job's tasks; -f goes on until the job has ended
     Logs(get_logs::GetLogsArgs),
+    /// What happened to a job and its tasks; -f goes on until the job has ended
+    Events(get_events::GetEventsArgs),
     /// Apply an aggregation rule to safetensors files without a server
     Aggregate(aggregate::AggregateArgs),
     /// Look into a code file without a server: roles, imports, size, digest, and what would be refused
@@ -120,6 +130,10 @@ pub enum Create {
     Schema(create_schema::CreateSchemaArgs),
     /// Add a code revision to a design: a WebAssembly component, or a zip with one per role
     Code(create_code::CreateCodeArgs),
+    /// Make a dataset known that the platform can work on; prints its id
+    Dataset(create_dataset::CreateDatasetArgs),
+    /// Register a place for system tasks
+    Compute(create_compute::CreateComputeArgs),
     /// Create a job from a job file; prints its id
     Job(create_job::CreateJobArgs),
 }
@@ -137,6 +151,16 @@ pub enum Get {
     Schemas(DesignArgs),
     /// A design's code, component by component, with who signed it
     Code(get_code::GetCodeArgs),
+    /// All datasets
+    Datasets(ListArgs),
+    /// One dataset
+    Dataset(get_dataset::GetDatasetArgs),
+    /// All computes
+    Computes(ListArgs),
+    /// One compute
+    Compute(get_compute::GetComputeArgs),
+    /// All agents: who serves which task, and when they were last seen
+    Agents(ListArgs),
     /// All jobs
     Jobs(ListArgs),
     /// One job
@@ -153,6 +177,40 @@ pub enum Get {
     Metrics(JobArgs),
     /// The newest log lines of a job's tasks
     Logs(get_logs::GetLogsArgs),
+    /// What happened to a job and its tasks
+    Events(get_events::GetEventsArgs),
+}
+
+/// What to change.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Update {
+    /// Change a design's description
+    Design(update_design::UpdateDesignArgs),
+    /// Add a schema revision to a design, as `create schema` does
+    Schema(create_schema::CreateSchemaArgs),
+    /// Add a code revision to a design, as `create code` does
+    Code(create_code::CreateCodeArgs),
+    /// Change fields of a dataset
+    Dataset(update_dataset::UpdateDatasetArgs),
+    /// Give a job that does not run another job file; its tasks are made anew
+    Job(update_job::UpdateJobArgs),
+}
+
+/// What to remove.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Remove {
+    /// Remove a design with its schemas and code; refused while jobs use it
+    Design(remove_design::RemoveDesignArgs),
+    /// Remove a schema revision
+    Schema(remove_revision::RemoveRevisionArgs),
+    /// Remove a code revision
+    Code(remove_revision::RemoveRevisionArgs),
+    /// Remove a dataset
+    Dataset(remove_dataset::RemoveDatasetArgs),
+    /// Remove a compute
+    Compute(remove_compute::RemoveComputeArgs),
+    /// Remove a job that does not run, with all that it left
+    Job(JobOnly),
 }
 
 /// What to tell all about.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use flame_tag::Problems;
+use flame_tag::{JobSpec, Problems};
 
 use crate::{Failure, files};
 
@@ -25,8 +25,18 @@ impl JobFile {
     }
 
     /// Whether parts of the job may lie in other files.
-    pub(crate) fn refers_to_others(&self) -> bool {
+    fn refers_to_others(&self) -> bool {
         PATHS.iter().any(|field| self.text.contains(field))
+    }
+
+    /// What the server gets: the file as it is, so that what is said about a line of it is right; or, where parts of it
+    /// lie in files that the server cannot read, the whole job in one text.
+    pub(crate) fn whole(&self) -> Result<String, Failure> {
+        if !self.refers_to_others() {
+            return Ok(self.text.clone());
+        }
+        let spec = JobSpec::parse(&self.text, &self.name, &self.loader()).map_err(|problems| mistakes(&problems))?;
+        Ok(serde_json::to_string_pretty(&spec).map_err(std::io::Error::from)?)
     }
 
     /// A file that lies in the job file's folder, or is named from there.
@@ -58,8 +68,6 @@ pub(crate) fn mistakes(problems: &Problems) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::fs;
-
-    use flame_tag::JobSpec;
 
     use super::*;
 

@@ -9,6 +9,7 @@ mod cli;
 mod code;
 pub mod commands;
 mod config;
+mod documents;
 mod draw;
 mod failure;
 mod files;
@@ -20,12 +21,14 @@ mod schema_diff;
 mod table;
 mod text;
 
-use flame_api::Client;
+use std::time::Duration;
 
-pub use cli::{Cli, Command, Create, Describe, Diff, Get, OutputArgs, Start, Stop, Wait, Watch};
+use flame_api::{Client, ClientError};
+
+pub use cli::{Cli, Command, Create, Describe, Diff, Get, OutputArgs, Remove, Start, Stop, Update, Wait, Watch};
 pub use failure::{Exit, Failure};
 pub use printer::{Format, Printer};
-pub use refs::{JobRef, TaskRef};
+pub use refs::{DatasetRef, JobRef, TaskRef};
 
 /// What a command works with: a connection and a place for its output.
 #[derive(Debug)]
@@ -34,6 +37,26 @@ pub struct Context {
     pub client: Client,
     /// Where results and words go.
     pub printer: Printer,
+}
+
+/// Pause before a creation is asked for once more.
+const AGAIN: Duration = Duration::from_millis(300);
+
+impl Context {
+    /// Creates something. Where no answer comes, it is asked for once more under the same idempotency key, so that it is
+    /// not made twice.
+    pub(crate) async fn create<T>(&self, ask: impl AsyncFn(&Client) -> Result<T, ClientError>) -> Result<T, Failure> {
+        let mut key = [0; 16];
+        getrandom::fill(&mut key)
+            .map_err(|error| Failure::input(format!("no randomness: {error}"), "the system has to give some"))?;
+        let client = self.client.with_idempotency_key(key.iter().map(|byte| format!("{byte:02x}")).collect());
+        let first = ask(&client).await;
+        if !matches!(first, Err(ClientError::Unreachable { .. })) {
+            return Ok(first?);
+        }
+        tokio::time::sleep(AGAIN).await;
+        Ok(ask(&client).await?)
+    }
 }
 
 /// Runs a command line against stdout and stderr, reports a failure there, and says how the process should end.
@@ -84,7 +107,26 @@ pub async fn execute(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Create(Create::Design(args)) => commands::create_design::run(args, context).await,
         Command::Create(Create::Schema(args)) => commands::create_schema::run(args, context).await,
         Command::Create(Create::Code(args)) => commands::create_code::run(args, context).await,
+        Command::Create(Create::Dataset(args)) => commands::create_dataset::run(args, context).await,
+        Command::Create(Create::Compute(args)) => commands::create_compute::run(args, context).await,
         Command::Create(Create::Job(args)) => commands::create_job::run(args, context).await,
+        Command::Update(Update::Design(args)) => commands::update_design::run(args, context).await,
+        Command::Update(Update::Schema(args)) => commands::create_schema::update(args, context).await,
+        Command::Update(Update::Code(args)) => commands::create_code::update(args, context).await,
+        Command::Update(Update::Dataset(args)) => commands::update_dataset::run(args, context).await,
+        Command::Update(Update::Job(args)) => commands::update_job::run(args, context).await,
+        Command::Remove(Remove::Design(args)) => commands::remove_design::run(args, context).await,
+        Command::Remove(Remove::Schema(args)) => commands::remove_revision::schema(args, context).await,
+        Command::Remove(Remove::Code(args)) => commands::remove_revision::code(args, context).await,
+        Command::Remove(Remove::Dataset(args)) => commands::remove_dataset::run(args, context).await,
+        Command::Remove(Remove::Compute(args)) => commands::remove_compute::run(args, context).await,
+        Command::Remove(Remove::Job(args)) => commands::remove_job::run(args, context).await,
+        Command::Get(Get::Datasets(args)) => commands::get_datasets::run(args, context).await,
+        Command::Get(Get::Dataset(args)) => commands::get_dataset::run(args, context).await,
+        Command::Get(Get::Computes(args)) => commands::get_computes::run(args, context).await,
+        Command::Get(Get::Compute(args)) => commands::get_compute::run(args, context).await,
+        Command::Get(Get::Agents(args)) => commands::get_agents::run(args, context).await,
+        Command::Get(Get::Events(args)) | Command::Events(args) => commands::get_events::run(args, context).await,
         Command::Get(Get::Designs(args)) => commands::get_designs::run(args, context).await,
         Command::Get(Get::Design(args)) => commands::get_design::run(args, context).await,
         Command::Get(Get::Code(args)) => commands::get_code::run(args, context).await,
@@ -97,14 +139,13 @@ pub async fn execute(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Get(Get::Model(args)) => commands::get_model::run(args, context).await,
         Command::Get(Get::Models(args)) => commands::get_models::run(args, context).await,
         Command::Get(Get::Metrics(args)) => commands::get_metrics::run(args, context).await,
-        Command::Get(Get::Logs(args)) => commands::get_logs::run(args, context).await,
+        Command::Get(Get::Logs(args)) | Command::Logs(args) => commands::get_logs::run(args, context).await,
         Command::Get(Get::Task(args)) => commands::get_task::run(args, context).await,
         Command::Describe(Describe::Job(args)) => commands::describe_job::run(args, context).await,
         Command::Describe(Describe::Task(args)) => commands::describe_task::run(args, context).await,
         Command::Start(Start::Job(args)) => commands::start_job::run(args, context).await,
         Command::Stop(Stop::Job(args)) => commands::stop_job::run(args, context).await,
         Command::Wait(Wait::Job(args)) => commands::wait::run(args, context).await,
-        Command::Logs(args) => commands::get_logs::run(args, context).await,
         Command::Completions(args) => commands::completions::run(&args, &mut context.printer),
         Command::Man(args) => commands::man::run(&args, &mut context.printer),
         Command::Watch(Watch::Job(args)) => commands::watch::run(args, context).await,

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use flame_api::{AgentId, Client, JobId, Task};
+use flame_api::{AgentId, Client, DatasetId, JobId, Task};
 
 use crate::{Failure, text};
 
@@ -42,6 +42,12 @@ reference!(
     24
 );
 reference!(
+    /// A data set's id or a beginning of it.
+    DatasetRef,
+    "dataset",
+    24
+);
+reference!(
     /// The agent id of a task or a beginning of it.
     TaskRef,
     "task",
@@ -66,6 +72,18 @@ impl JobRef {
             (job.id, about)
         });
         only("job", "`flamectl get jobs` lists them", &self.0, said)
+    }
+}
+
+impl DatasetRef {
+    /// The data set meant. A prefix costs one more request.
+    pub(crate) async fn resolve(&self, client: &Client) -> Result<DatasetId, Failure> {
+        if let Ok(id) = self.0.parse() {
+            return Ok(id);
+        }
+        let datasets = client.datasets().await?;
+        let said = datasets.into_iter().map(|dataset| (dataset.id, format!("{}, {}", dataset.name, dataset.url)));
+        only("dataset", "`flamectl get datasets` lists them", &self.0, said)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::names::{GROUP_RULE, NAME_RULE, is_group, is_name, listed, shown, suggest};
+use crate::names::{GROUP_RULE, NAME_RULE, is_group, is_name, listed, nearest, shown, suggest};
 use crate::problem::{Problem, is_full};
 use crate::schema::{Channel, Role, Schema};
 
@@ -120,6 +120,12 @@ impl Schema {
         let path = format!("roles[{i}]");
         let channels = self.channels_of(name);
         if channels.is_empty() && !self.channels.is_empty() {
+            // Where a pair misspells the role, that is the mistake.
+            let mut unknown =
+                self.channels.iter().flat_map(|channel| &channel.pair).filter(|one| self.role(one).is_none());
+            if unknown.any(|one| nearest(one, self.role_names()) == Some(name)) {
+                return;
+            }
             problems.push(self.places.problem(
                 &format!("{path}.name"),
                 format!("role {name} is in no channel"),

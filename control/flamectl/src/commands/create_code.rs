@@ -28,6 +28,15 @@ pub struct CreateCodeArgs {
 }
 
 pub(crate) async fn run(args: CreateCodeArgs, context: &mut Context) -> Result<(), Failure> {
+    upload(args, "created", context).await
+}
+
+/// The same under the name of an update: a design's code is never replaced, it gets another revision.
+pub(crate) async fn update(args: CreateCodeArgs, context: &mut Context) -> Result<(), Failure> {
+    upload(args, "updated", context).await
+}
+
+async fn upload(args: CreateCodeArgs, done: &str, context: &mut Context) -> Result<(), Failure> {
     let bytes = code::read(&args.file)?;
     let bundle = flame_bundle::open(&bytes).map_err(|error| code::refused(&args.file, &error))?;
     let (mut lines, mut reasons) = (Vec::new(), Vec::new());
@@ -42,8 +51,9 @@ pub(crate) async fn run(args: CreateCodeArgs, context: &mut Context) -> Result<(
     if !reasons.is_empty() {
         return Err(code::refusals(args.file.display(), &reasons));
     }
-    context.client.create_signed_code(&args.design, bytes.into(), &lines).await?;
-    context.printer.line(format_args!("Code created successfully for design '{}'", args.design))?;
+    let bytes = bytes::Bytes::from(bytes);
+    context.create(async |client| client.create_signed_code(&args.design, bytes.clone(), &lines).await).await?;
+    context.printer.line(format_args!("Code {done} successfully for design '{}'", args.design))?;
     let beside = keys::signature_path(&args.file);
     if args.signature.is_empty() && beside.exists() {
         let beside = beside.display();

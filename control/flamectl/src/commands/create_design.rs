@@ -18,7 +18,7 @@ pub struct CreateDesignArgs {
 
 pub(crate) async fn run(args: CreateDesignArgs, context: &mut Context) -> Result<(), Failure> {
     let design = CreateDesign { id: args.id, description: args.description };
-    let created = context.client.create_design(&design).await?;
+    let created = context.create(async |client| client.create_design(&design).await).await?;
     context.printer.line(format_args!("New design '{}' created successfully", created.id))?;
     Ok(())
 }

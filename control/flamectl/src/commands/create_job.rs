@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use flame_tag::JobSpec;
 
 use super::dry_run;
-use crate::job_file::{JobFile, mistakes};
+use crate::job_file::JobFile;
 use crate::{Context, Failure, OutputArgs};
 
 const AFTER_HELP: &str = "\
@@ -49,14 +48,8 @@ pub(crate) async fn run(args: CreateJobArgs, context: &mut Context) -> Result<()
         return dry_run::run(&args, &mut context.printer);
     }
     let file = JobFile::read(&args.file)?;
-    let text = if file.refers_to_others() {
-        // The server cannot read them, so what it gets is the whole job in one text.
-        let spec = JobSpec::parse(&file.text, &file.name, &file.loader()).map_err(|problems| mistakes(&problems))?;
-        serde_json::to_string_pretty(&spec).map_err(std::io::Error::from)?
-    } else {
-        file.text
-    };
-    let job = context.client.create_job(&file.name, text).await?;
+    let text = file.whole()?;
+    let job = context.create(async |client| client.create_job(&file.name, text.clone()).await).await?;
     if context.printer.value(args.output.output, &job)? {
         return Ok(());
     }

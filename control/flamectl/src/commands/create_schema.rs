@@ -19,8 +19,18 @@ pub struct CreateSchemaArgs {
 }
 
 pub(crate) async fn run(args: CreateSchemaArgs, context: &mut Context) -> Result<(), Failure> {
+    upload(args, "created", context).await
+}
+
+/// The same under the name of an update: a design's schema is never replaced, it gets another revision.
+pub(crate) async fn update(args: CreateSchemaArgs, context: &mut Context) -> Result<(), Failure> {
+    upload(args, "updated", context).await
+}
+
+async fn upload(args: CreateSchemaArgs, done: &str, context: &mut Context) -> Result<(), Failure> {
     let text = files::read_text(&args.file, "schema file")?;
-    context.client.create_schema(&args.design, &args.file.to_string_lossy(), text).await?;
-    context.printer.line(format_args!("Schema created successfully for design '{}'", args.design))?;
+    let (design, name) = (&args.design, args.file.to_string_lossy());
+    context.create(async |client| client.create_schema(design, &name, text.clone()).await).await?;
+    context.printer.line(format_args!("Schema {done} successfully for design '{design}'"))?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::table::table;
 use crate::{Context, Failure, text};
 
 pub(crate) async fn run(args: ListArgs, context: &mut Context) -> Result<(), Failure> {
-    let designs = context.client.designs().await?;
+    let designs = args.first(context.client.designs().await?);
     if context.printer.value(args.output.output, &designs)? {
         return Ok(());
     }

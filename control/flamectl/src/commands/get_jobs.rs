@@ -7,7 +7,7 @@ use crate::table::table;
 use crate::{Context, Failure, Format, Printer, text};
 
 pub(crate) async fn run(args: ListArgs, context: &mut Context) -> Result<(), Failure> {
-    let jobs = context.client.jobs().await?;
+    let jobs = args.first(context.client.jobs().await?);
     if context.printer.value(args.output.output, &jobs)? {
         return Ok(());
     }

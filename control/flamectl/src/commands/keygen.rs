@@ -9,7 +9,7 @@ use crate::{Failure, Printer, keys};
 
 const AFTER_HELP: &str = "\
 Examples:
-  flamectl keygen -o hospital.key      writes hospital.key and hospital.key.pub
+  flamectl keygen -o hospital.key      (writes hospital.key and hospital.key.pub)
   flamectl sign mnist.wasm --key hospital.key
 
 Keep the key file secret. Give the public key, which is printed, to participants: those who name it among the

@@ -159,10 +159,11 @@ fn mistakes_of_all_files_come_together_with_their_places() {
     ] {
         assert!(places.iter().any(|(f, l, m)| *f == file && *l == line && m.contains(part)), "{part}\n{places:#?}");
     }
+    assert_eq!(places.len(), 5, "{places:#?}");
     let told = dry_run(folder.path(), &["--code", "code.wasm"]);
     assert_eq!((told.status, told.out.as_str()), (2, ""));
     assert!(
-        told.err.contains("schema.yaml:3:46: roles[0].replicas: unknown field replicas; did you mean replica?"),
+        told.err.contains("schema.yaml:3:43: roles[0].replicas: unknown field replicas; did you mean replica?"),
         "{}",
         told.err
     );

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its assumption does")]
 
 mod aggregate;
+mod conformance;
 mod dry_run;
 mod mistakes;
 mod schemas;
 mod signing;
 mod support;
 mod vectors;
+mod verbs;
 mod walkthrough;

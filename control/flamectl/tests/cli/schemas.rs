@@ -54,7 +54,7 @@ fn a_schema_in_a_file_is_drawn_without_a_server() {
     fs::write(folder.path().join("schema.json"), ONE.replace("\"aggregator\"]", "\"ghost\"]")).unwrap();
     let wrong = ran(flamectl(folder.path()).args(["get", "schema", "--file", "schema.json", "-o", "dot"]));
     assert_eq!((wrong.status, wrong.out.as_str()), (2, ""));
-    assert!(wrong.err.contains("schema.json:2:59: channels[0].pair[1]: role ghost not found"), "{}", wrong.err);
+    assert!(wrong.err.contains("schema.json:2:64: channels[0].pair[1]: role ghost not found"), "{}", wrong.err);
 }
 
 #[test]

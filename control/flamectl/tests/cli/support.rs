@@ -15,13 +15,14 @@ pub(crate) const JOB: &str = "624888fda8001d773e34de43";
 pub(crate) const TRAINER: &str = "18d2671fbf597f2200fd4a01f4dfc7878fce5ca9";
 pub(crate) const AGGREGATOR: &str = "3e27750dfc40b95f853c11b691314899fdf2dfd1";
 
-/// What the server was asked: method, path with query, body, authorization, signatures.
+/// What the server was asked: method, path with query, body, authorization, signatures, idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) what: String,
     pub(crate) body: Vec<u8>,
     pub(crate) authorization: String,
     pub(crate) signatures: String,
+    pub(crate) key: String,
 }
 
 type Canned = (&'static str, u16, Vec<u8>);
@@ -95,18 +96,23 @@ async fn answer(State(answers): State<Answers>, request: Request) -> Response {
     let body = axum::body::to_bytes(body, 1 << 24).await.unwrap_or_default();
     let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let signatures = parts.headers.get(flame_api::SIGNATURES_HEADER).and_then(|value| value.to_str().ok());
+    let key = parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok());
     let asked = Asked {
         what: format!("{} {}", parts.method, parts.uri),
         body: body.to_vec(),
         authorization: authorization.unwrap_or_default().to_owned(),
         signatures: signatures.unwrap_or_default().to_owned(),
+        key: key.unwrap_or_default().to_owned(),
     };
     answers.asked.lock().unwrap().push(asked);
     let path = parts.uri.path();
     for (what, status, body) in answers.canned.iter() {
         let (method, wanted) = what.split_once(' ').unwrap();
         if parts.method == method.parse::<Method>().unwrap() && path == wanted {
-            return (StatusCode::from_u16(*status).unwrap(), Bytes::from(body.clone())).into_response();
+            let status = StatusCode::from_u16(*status).unwrap();
+            let paged = parts.uri.query().is_some_and(|query| query.contains("limit=")) && body.starts_with(b"[");
+            let body = if paged { [b"{\"items\":", &body[..], b"}"].concat() } else { body.clone() };
+            return (status, Bytes::from(body)).into_response();
         }
     }
     let problem = format!(r#"{{"code":"not-found","message":"nothing at {path}","hint":"look elsewhere"}}"#);
@@ -152,7 +158,7 @@ pub(crate) fn job(state: &str, reason: &str, started: Option<&str>, ended: Optio
 pub(crate) fn task(agent: &str, role: &str, kind: &str, state: &str, reason: &str) -> serde_json::Value {
     serde_json::json!({
         "job": JOB, "agent": agent, "role": role, "index": 0, "groupAssociation": {"param-channel": "default"},
-        "type": kind, "state": state, "attempt": 1, "reason": reason, "code": "ab".repeat(32), "connected": false,
+        "type": kind, "state": state, "attempt": 1, "restarts": 0, "reason": reason, "code": "ab".repeat(32), "connected": false,
         "timestamp": "2022-04-02T17:33:49.927Z",
     })
 }

@@ -12,7 +12,11 @@ const ENDED: Option<&str> = Some("2022-04-02T18:25:19.033Z");
 fn creating_says_what_was_created() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("schema.json"), "{}").unwrap();
-    fs::write(folder.path().join("job.json"), r#"{"designId": "mnist", "dataSpecPath": "spec.json"}"#).unwrap();
+    fs::write(
+        folder.path().join("job.json"),
+        r#"{"designId": "mnist", "backend": "mqtt", "dataSpecPath": "spec.json"}"#,
+    )
+    .unwrap();
     fs::write(folder.path().join("spec.json"), r#"{"fromUser": {"default": 1}}"#).unwrap();
     let code = component("aggregator\ntrainer");
     fs::write(folder.path().join("mnist.wasm"), &code).unwrap();
@@ -55,7 +59,8 @@ fn creating_says_what_was_created() {
     assert_eq!(asked[1].what, "POST /v1/designs/mnist/schemas?file=schema.json");
     assert_eq!(asked[2].body, code);
     let sent: Value = serde_json::from_slice(&asked[3].body).unwrap();
-    assert_eq!(sent, json!({"designId": "mnist", "dataSpec": {"fromUser": {"default": 1}}}));
+    let data = json!({"fromUser": {"default": 1}, "fromSystem": []});
+    assert_eq!(sent, json!({"designId": "mnist", "dataSpec": data, "backend": "mqtt"}));
 }
 
 #[test]
