@@ -4,14 +4,21 @@ use std::collections::HashSet;
 
 use flame_model::{Form, Metric, Model};
 
+use crate::kernels::check_finite;
 use crate::metrics::MetricMeans;
-use crate::options::{OptionValue, Options};
-use crate::rule::{Rule, RuleInfo, Update};
+use crate::numerics::Numerics;
+use crate::options::{OptionValue, Options, Range};
+use crate::privacy::{self, Privacy, PrivacySpent};
+use crate::rule::{Closing, Finished, Rule, RuleInfo, Update};
+use crate::share::WeightShare;
 use crate::{AggregateError, rules};
 
 /// Most samples that one update may claim, 2⁴⁰: more than anybody has, and few enough that a nonsensical count is seen as
 /// such. How far an honest-looking count may go is the participant's host's business: it caps it at the rows granted.
 pub const MAX_SAMPLES: u64 = 1 << 40;
+
+/// Most refusals that an outcome lists.
+const MAX_REFUSED: usize = 1000;
 
 /// What is known of an update besides its numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,12 +48,28 @@ pub struct Outcome {
     pub samples: u64,
     /// Means of the clients' metrics.
     pub metrics: Vec<Metric>,
+    /// Updates that were refused, in the order in which they came; at most the first thousand.
+    pub refused: Vec<Refused>,
+    /// What whoever runs the job should know, such as too few updates for a rule's guarantee.
+    pub warnings: Vec<String>,
+}
+
+/// An update that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Who sent it.
+    pub source: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A rule, its state across rounds, and the round that is open.
 pub struct Aggregator {
     info: &'static RuleInfo,
     rule: Box<dyn Rule>,
+    numerics: Numerics,
+    privacy: Option<Privacy>,
+    share: Option<WeightShare>,
     round: Option<Round>,
 }
 
@@ -56,6 +79,7 @@ struct Round {
     accepted: u32,
     samples: u64,
     metrics: MetricMeans,
+    refused: Vec<Refused>,
 }
 
 impl std::fmt::Debug for Aggregator {
@@ -74,8 +98,12 @@ impl Aggregator {
             let known = rules::rules().iter().map(|rule| rule.name).collect();
             return Err(AggregateError::UnknownRule { rule: rule.chars().take(80).collect(), known });
         };
-        let rule = (info.build)(&Options::new(info, options)?)?;
-        Ok(Self { info, rule, round: None })
+        let options = Options::new(info, options)?;
+        let share = options.number("max-weight-share", Range::Share)?.filter(|share| info.weighs && *share < 1.0);
+        let privacy = Privacy::read(&options)?;
+        let numerics = options.numerics()?;
+        let rule = (info.build)(&options)?;
+        Ok(Self { info, rule, numerics, privacy, share: share.map(WeightShare::new), round: None })
     }
 
     /// The rule's entry in the catalogue.
@@ -93,13 +121,26 @@ impl Aggregator {
         self.round.as_ref().map_or(0, |round| round.accepted)
     }
 
-    /// Starts a round from the current global model. A round that was open is dropped, with what was folded into it.
+    /// What differential privacy has cost so far; `None` where no update is clipped.
+    pub fn privacy(&self) -> Option<PrivacySpent> {
+        self.privacy.as_ref().map(Privacy::spent)
+    }
+
+    /// Starts a round from the current global model. A round that was open is dropped, with what was folded into it. Refused
+    /// where one more round would pass the privacy budget.
     pub fn begin(&mut self, base: &Model, extra: &[(String, Model)]) -> Result<(), AggregateError> {
-        check_finite("the base model", base)?;
+        let threads = self.numerics.threads;
+        check_finite("the base model", base, threads)?;
         for (name, model) in extra {
-            check_finite(&format!("the base's second model {name:?}"), model)?;
+            check_finite(&format!("the base's second model {name:?}"), model, threads)?;
         }
         self.round = None;
+        if let Some(privacy) = &mut self.privacy {
+            privacy.begin()?;
+        }
+        if let Some(share) = &mut self.share {
+            share.begin();
+        }
         self.rule.begin(base, extra)?;
         self.round = Some(Round {
             base: base.clone(),
@@ -107,13 +148,14 @@ impl Aggregator {
             accepted: 0,
             samples: 0,
             metrics: MetricMeans::default(),
+            refused: Vec::new(),
         });
         Ok(())
     }
 
     /// Folds one update in. One that does not match the base, is not finite, comes a second time from one source or carries
-    /// a nonsensical weight is refused and leaves the round as it was. `base` is what a whole model was computed from, where
-    /// that is not the round's base.
+    /// a nonsensical weight is refused and leaves the round as it was, but for its entry in [`Outcome::refused`]. `base` is what
+    /// a whole model was computed from, where that is not the round's base.
     pub fn add(
         &mut self,
         update: &Model,
@@ -121,7 +163,24 @@ impl Aggregator {
         base: Option<&Model>,
         extra: &[(String, Model)],
     ) -> Result<(), AggregateError> {
+        let added = self.try_add(update, about, base, extra);
+        if let (Err(error), Some(round)) = (&added, &mut self.round)
+            && round.refused.len() < MAX_REFUSED
+        {
+            round.refused.push(Refused { source: about.source.clone(), reason: error.to_string() });
+        }
+        added
+    }
+
+    fn try_add(
+        &mut self,
+        update: &Model,
+        about: &Contribution,
+        base: Option<&Model>,
+        extra: &[(String, Model)],
+    ) -> Result<(), AggregateError> {
         let Some(round) = &mut self.round else { return Err(not_begun("add")) };
+        let threads = self.numerics.threads;
         let source = &about.source;
         if about.form == Form::PartialSum {
             return Err(AggregateError::InvalidArgument(format!(
@@ -143,24 +202,45 @@ impl Aggregator {
         };
         let what = format!("the update of {source}");
         round.base.same_layout(update).map_err(|error| AggregateError::layout(what.clone(), error))?;
-        check_finite(&what, update)?;
+        check_finite(&what, update, threads)?;
         // The same handles as the round's: the cheaper way is the right one.
         let base = base.filter(|base| !same_storage(base, &round.base));
         if let Some(base) = base {
             let what = format!("the base of {source}");
             round.base.same_layout(base).map_err(|error| AggregateError::layout(what.clone(), error))?;
-            check_finite(&what, base)?;
+            check_finite(&what, base, threads)?;
         }
         for (name, model) in extra {
-            check_finite(&format!("the second model {name:?} of {source}"), model)?;
+            check_finite(&format!("the second model {name:?} of {source}"), model, threads)?;
         }
-        let update = Update { model: update, about, base, round_base: &round.base, extra };
+        #[expect(clippy::cast_precision_loss, reason = "samples are at most 2⁴⁰")]
+        let weight = about.samples as f64;
+        let mut update = Update { model: update, about, base, round_base: &round.base, extra, shrink: 1.0, weight };
         if about.samples > 0 {
+            let norm = self.privacy.as_ref().map(|_| update.norm(threads));
+            if let (Some(privacy), Some(norm)) = (&self.privacy, norm) {
+                if !norm.is_finite() {
+                    return Err(AggregateError::InvalidArgument(format!("the norm of {what} is beyond 64-bit floats")));
+                }
+                update.shrink = privacy.shrink(norm);
+                if privacy.is_noisy() {
+                    update.weight = 1.0;
+                }
+            }
             self.rule.check(&update)?;
-            self.rule.fold(&update);
+            if let Some(share) = &mut self.share {
+                for held in share.push(&update) {
+                    self.rule.fold(&held.update(&round.base));
+                }
+            } else {
+                self.rule.fold(&update);
+            }
+            if let (Some(privacy), Some(norm)) = (&mut self.privacy, norm) {
+                privacy.count(norm);
+            }
             round.accepted = accepted;
             round.samples = samples;
-            round.metrics.add(&about.metrics, update.weight());
+            round.metrics.add(source, &about.metrics, weight);
         }
         round.seen.insert(source.clone());
         Ok(())
@@ -170,44 +250,61 @@ impl Aggregator {
     /// than the rule needs leave the round open.
     pub fn finish(&mut self) -> Result<Outcome, AggregateError> {
         let Some(round) = &self.round else { return Err(not_begun("finish")) };
+        let mut noise = None;
         if round.accepted > 0 {
             self.rule.ready(round.accepted)?;
+            if let Some(privacy) = &self.privacy {
+                noise = privacy.noise(round.accepted)?;
+            }
         }
         let Some(round) = self.round.take() else { return Err(not_begun("finish")) };
-        let Round { base, accepted, samples, metrics, .. } = round;
-        let (model, extra) = if accepted == 0 {
-            (base, self.rule.unchanged())
+        let Round { base, accepted, samples, metrics, refused, .. } = round;
+        let finished = if accepted == 0 {
+            Finished { extra: self.rule.unchanged(), ..base.into() }
         } else {
-            let finished = self.rule.finish(&base)?;
-            (finished.model, finished.extra)
+            for held in self.share.as_mut().map(WeightShare::finish).unwrap_or_default() {
+                self.rule.fold(&held.update(&base));
+            }
+            // Counted before anything blurred is shown, also where the rule then fails.
+            if let Some(privacy) = &mut self.privacy {
+                privacy.finish(accepted)?;
+            }
+            self.rule.finish(&Closing { base: &base, noise })?
         };
-        Ok(Outcome { model, extra, accepted, samples, metrics: metrics.finish() })
+        let Finished { model, extra, warnings } = finished;
+        let metrics = metrics.finish(self.numerics.deterministic);
+        Ok(Outcome { model, extra, accepted, samples, metrics, refused, warnings })
     }
 
     /// The rule's state across rounds, by name; an open round is not part of it.
     pub fn save(&self) -> Vec<(String, Model)> {
-        self.rule.save()
+        let mut state = self.rule.save();
+        state.extend(self.privacy.as_ref().map(|privacy| (privacy::STATE.to_owned(), privacy.save())));
+        state
     }
 
     /// Takes back what [`Aggregator::save`] gave, before the first round.
-    pub fn restore(&mut self, state: Vec<(String, Model)>) -> Result<(), AggregateError> {
+    pub fn restore(&mut self, mut state: Vec<(String, Model)>) -> Result<(), AggregateError> {
         for (name, model) in &state {
-            check_finite(&format!("the state {name:?}"), model)?;
+            check_finite(&format!("the state {name:?}"), model, self.numerics.threads)?;
         }
         self.round = None;
+        let saved = state.iter().position(|(name, _)| name == privacy::STATE).map(|at| state.remove(at).1);
+        match (&mut self.privacy, saved) {
+            (Some(privacy), Some(saved)) => privacy.restore(&saved)?,
+            (_, None) => {}
+            (None, Some(_)) => {
+                return Err(AggregateError::InvalidArgument(
+                    "the saved state is of a job that clips its updates: give the option `clip`".to_owned(),
+                ));
+            }
+        }
         self.rule.restore(state)
     }
 }
 
 fn not_begun(call: &str) -> AggregateError {
     AggregateError::InvalidArgument(format!("`{call}` outside a round: call `begin` first"))
-}
-
-fn check_finite(what: &str, model: &Model) -> Result<(), AggregateError> {
-    match model.first_not_finite() {
-        None => Ok(()),
-        Some(tensor) => Err(AggregateError::NotFinite { what: what.to_owned(), tensor: tensor.to_owned() }),
-    }
 }
 
 fn same_storage(a: &Model, b: &Model) -> bool {

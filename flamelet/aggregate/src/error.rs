@@ -2,9 +2,9 @@
 
 use flame_model::ModelError;
 
-/// What a caller did wrong, or what an update holds. None of them changes a round, but for [`AggregateError::NotFinite`] from
-/// `finish`, which ends it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// What a caller did wrong, or what an update holds. None of them changes a round, but for [`AggregateError::NotFinite`] and
+/// [`AggregateError::Memory`] from `finish`, which end it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AggregateError {
     /// No rule of this name.
@@ -53,6 +53,18 @@ pub enum AggregateError {
         needed: u64,
         /// How many were accepted.
         found: u64,
+    },
+    /// One more round would pass the job's privacy budget; no round was begun, and none will be.
+    #[error(
+        "the privacy budget is spent: one more round would reach epsilon {next:.4} at delta {delta:e}, above the budget of {budget}"
+    )]
+    BudgetSpent {
+        /// ε after one more round.
+        next: f64,
+        /// The job's `epsilon`.
+        budget: f64,
+        /// The job's `delta`.
+        delta: f64,
     },
     /// The host cannot give the memory for an accumulator or a state.
     #[error(transparent)]

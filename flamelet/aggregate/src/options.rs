@@ -1,6 +1,7 @@
 //! Options of rules: given by name, checked by kind and range, defaults written once.
 
-use crate::{AggregateError, RuleInfo};
+use crate::numerics::{self, Numerics};
+use crate::{AggregateError, RuleInfo, privacy};
 
 /// An option's value as a guest, a job or a command line gives it.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,10 +25,15 @@ pub struct OptionInfo {
     pub doc: &'static str,
 }
 
+/// The options that every rule has besides its own: numerics and privacy.
+pub fn common_options() -> impl Iterator<Item = &'static OptionInfo> {
+    numerics::OPTIONS.iter().chain(&privacy::OPTIONS)
+}
+
 /// The options given to one rule, by known names.
 #[derive(Debug)]
 pub struct Options<'a> {
-    rule: &'static str,
+    info: &'static RuleInfo,
     given: Vec<(String, &'a OptionValue)>,
 }
 
@@ -42,8 +48,22 @@ pub(crate) enum Range {
     Fraction,
     /// Above 0, at most 1.
     Share,
+    /// From 0 to 1, both included.
+    Closed,
+    /// Above 0 and below 1.
+    Open,
     /// Whole, from 1 to 2³².
     Count,
+    /// Whole, from 0 to 2⁵³.
+    Whole,
+    /// Whole, from 0 to 256.
+    Threads,
+    /// Whole, from 0 to 2³².
+    Index,
+    /// Whole, from 1 to 1000.
+    Steps,
+    /// 0 or more, below ½.
+    BelowHalf,
 }
 
 impl Range {
@@ -54,6 +74,13 @@ impl Range {
                 Self::NotNegative => value >= 0.0,
                 Self::Fraction => (0.0..1.0).contains(&value),
                 Self::Share => value > 0.0 && value <= 1.0,
+                Self::Closed => (0.0..=1.0).contains(&value),
+                Self::Open => value > 0.0 && value < 1.0,
+                Self::Whole => (0.0..=9_007_199_254_740_992.0).contains(&value) && value.fract() == 0.0,
+                Self::Index => (0.0..=4_294_967_296.0).contains(&value) && value.fract() == 0.0,
+                Self::Steps => (1.0..=1000.0).contains(&value) && value.fract() == 0.0,
+                Self::BelowHalf => (0.0..0.5).contains(&value),
+                Self::Threads => (0.0..=256.0).contains(&value) && value.fract() == 0.0,
                 Self::Count => (1.0..=4_294_967_296.0).contains(&value) && value.fract() == 0.0,
             }
     }
@@ -64,7 +91,14 @@ impl Range {
             Self::NotNegative => "a number of at least 0",
             Self::Fraction => "a number of at least 0 and below 1",
             Self::Share => "a number above 0 and at most 1",
-            Self::Count => "a whole number of at least 1",
+            Self::Closed => "a number from 0 to 1",
+            Self::Open => "a number above 0 and below 1",
+            Self::Count => "a whole number from 1 to 2³²",
+            Self::Index => "a whole number from 0 to 2³²",
+            Self::Steps => "a whole number from 1 to 1000",
+            Self::BelowHalf => "a number of at least 0 and below 0.5",
+            Self::Threads => "a whole number from 0 to 256",
+            Self::Whole => "a whole number from 0 to 2⁵³",
         }
     }
 }
@@ -72,12 +106,13 @@ impl Range {
 impl<'a> Options<'a> {
     /// Refuses names that the rule does not have, and names given twice.
     pub(crate) fn new(rule: &'static RuleInfo, given: &'a [(String, OptionValue)]) -> Result<Self, AggregateError> {
-        let mut options = Self { rule: rule.name, given: Vec::with_capacity(given.len().min(rule.options.len())) };
+        let mut options = Self { info: rule, given: Vec::new() };
         for (name, value) in given {
             let plain = name.replace('_', "-");
-            if !rule.options.iter().any(|option| option.name == plain) {
-                let known = rule.options.iter().map(|option| option.name).collect();
-                return Err(AggregateError::UnknownOption { rule: rule.name, option: name.clone(), known });
+            if !rule.options.iter().chain(common_options()).any(|option| option.name == plain) {
+                let name = name.chars().take(80).collect::<String>();
+                let known = rule.options.iter().chain(common_options()).map(|option| option.name).collect();
+                return Err(AggregateError::UnknownOption { rule: rule.name, option: name, known });
             }
             if options.get(&plain).is_some() {
                 return Err(options.invalid(&plain, "is given twice"));
@@ -87,12 +122,27 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
+    /// The rule that they are for.
+    pub(crate) const fn info(&self) -> &'static RuleInfo {
+        self.info
+    }
+
+    /// What `accumulate`, `deterministic` and `threads` say.
+    pub(crate) fn numerics(&self) -> Result<Numerics, AggregateError> {
+        Numerics::read(self)
+    }
+
+    /// Whether it was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
     fn get(&self, name: &str) -> Option<&'a OptionValue> {
         self.given.iter().find(|(other, _)| other == name).map(|(_, value)| *value)
     }
 
     fn invalid(&self, name: &str, what: &str) -> AggregateError {
-        AggregateError::InvalidArgument(format!("option {name:?} of rule {} {what}", self.rule))
+        AggregateError::InvalidArgument(format!("option {name:?} of rule {} {what}", self.info.name))
     }
 
     /// A number within a range, if given.

@@ -1,8 +1,9 @@
 //! What a rule is.
 
-use flame_model::Model;
+use flame_model::{Form, Model};
 
 use crate::options::{OptionInfo, Options};
+use crate::privacy::Noise;
 use crate::{AggregateError, Contribution};
 
 /// The arithmetic of one aggregation rule. A new rule is one file in `rules/` and one line in its registry.
@@ -29,7 +30,7 @@ pub trait Rule: Send {
     }
 
     /// Ends a round of at least one update.
-    fn finish(&mut self, base: &Model) -> Result<Finished, AggregateError>;
+    fn finish(&mut self, round: &Closing<'_>) -> Result<Finished, AggregateError>;
 
     /// Second models of a round in which nothing was folded.
     fn unchanged(&self) -> Vec<(String, Model)> {
@@ -70,13 +71,17 @@ pub struct Update<'a> {
     pub round_base: &'a Model,
     /// Second models by name.
     pub extra: &'a [(String, Model)],
+    /// What its δ is multiplied by, because its norm was clipped; 1 where it was not.
+    pub shrink: f64,
+    /// Its samples, capped where the job caps one client's share; 1 for every update where noise is added to the mean.
+    /// A whole number of at least 1.
+    pub weight: f64,
 }
 
 impl Update<'_> {
-    /// Samples as a weight.
-    #[expect(clippy::cast_precision_loss, reason = "samples are at most 2⁴⁰")]
-    pub const fn weight(&self) -> f64 {
-        self.about.samples as f64
+    /// Whether its numbers are a whole model.
+    pub fn is_full(&self) -> bool {
+        self.about.form != Form::Delta
     }
 
     /// The second model of this name.
@@ -100,6 +105,15 @@ pub(crate) fn named<'a>(extra: &'a [(String, Model)], name: &str) -> Option<&'a 
     extra.iter().find(|(other, _)| other == name).map(|(_, model)| model)
 }
 
+/// A round that ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Closing<'a> {
+    /// Its base.
+    pub base: &'a Model,
+    /// What a rule with [`RuleInfo::noise`] adds to the mean of the δ before it makes anything of it.
+    pub noise: Option<Noise>,
+}
+
 /// What a rule makes of a round.
 #[derive(Debug)]
 pub struct Finished {
@@ -107,11 +121,13 @@ pub struct Finished {
     pub model: Model,
     /// Second models by name.
     pub extra: Vec<(String, Model)>,
+    /// What whoever runs the job should know.
+    pub warnings: Vec<String>,
 }
 
 impl From<Model> for Finished {
     fn from(model: Model) -> Self {
-        Self { model, extra: Vec::new() }
+        Self { model, extra: Vec::new(), warnings: Vec::new() }
     }
 }
 
@@ -122,6 +138,14 @@ pub struct RuleInfo {
     pub name: &'static str,
     /// What it does and where it comes from.
     pub doc: &'static str,
+    /// Whether an update is folded in and let go, so that memory does not grow with their number. Other rules hold handles
+    /// to all updates of a round.
+    pub streams: bool,
+    /// Whether updates are weighed by their samples, so that `max-weight-share` applies.
+    pub weighs: bool,
+    /// Whether one clipped update moves its mean by at most the bound divided by the number of updates, so that noise on
+    /// the mean gives differential privacy.
+    pub noise: bool,
     /// Its options.
     pub options: &'static [OptionInfo],
     /// Makes one from checked option names.

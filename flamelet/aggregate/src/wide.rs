@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use flame_model::{Dtype, Element};
+use flame_model::Element;
 use half::{bf16, f16};
 
 /// A type that sums are kept in: `f32` or `f64`.
@@ -20,6 +20,20 @@ pub(crate) trait Wide:
     fn root(self) -> Self;
 }
 
+/// Runs `$body` with the type alias `$w` for the type of a mean: `f32` or `f64`.
+macro_rules! with_wide {
+    ($dtype:expr, $w:ident => $body:expr) => {
+        if $dtype == flame_model::Dtype::Float32 {
+            type $w = f32;
+            $body
+        } else {
+            type $w = f64;
+            $body
+        }
+    };
+}
+pub(crate) use with_wide;
+
 impl Wide for f32 {
     fn root(self) -> Self {
         self.sqrt()
@@ -32,46 +46,26 @@ impl Wide for f64 {
     }
 }
 
-/// A stored element and its accumulator: `f32` for `f32`, `f16` and `bf16`, `f64` for `f64` and integers.
+/// A stored element that can be averaged.
 pub(crate) trait Summand: Element {
-    /// The accumulator's type.
-    type Wide: Wide;
-
     /// `self − other`; exact for integers before it becomes a float.
     fn offset(self, other: Self) -> f64 {
         self.to_f64() - other.to_f64()
     }
-    /// The nearest stored value, half to even.
-    fn narrow(wide: Self::Wide) -> Self {
-        Self::from_f64(wide.to_f64())
-    }
     /// `self + step`, rounded once, half to even; integers are exact at any size and saturate.
-    fn settle(self, step: Self::Wide) -> Self {
-        Self::from_f64(self.to_f64() + step.to_f64())
+    fn settle(self, step: f64) -> Self {
+        Self::from_f64(self.to_f64() + step)
     }
 }
 
-impl Summand for f32 {
-    type Wide = f32;
-}
-
-impl Summand for f16 {
-    type Wide = f32;
-}
-
-impl Summand for bf16 {
-    type Wide = f32;
-}
-
-impl Summand for f64 {
-    type Wide = f64;
-}
+impl Summand for f32 {}
+impl Summand for f16 {}
+impl Summand for bf16 {}
+impl Summand for f64 {}
 
 macro_rules! integer_summand {
     ($t:ty) => {
         impl Summand for $t {
-            type Wide = f64;
-
             #[expect(clippy::cast_precision_loss, reason = "a difference beyond 2⁵³ is rounded like any sum in f64")]
             fn offset(self, other: Self) -> f64 {
                 (i128::from(self) - i128::from(other)) as f64
@@ -97,14 +91,6 @@ macro_rules! integer_summand {
 integer_summand!(i64);
 integer_summand!(i32);
 integer_summand!(u8);
-
-/// The dtype that a tensor is accumulated in.
-pub(crate) const fn wide_dtype(dtype: Dtype) -> Dtype {
-    match dtype {
-        Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16 => Dtype::Float32,
-        Dtype::Float64 | Dtype::Int64 | Dtype::Int32 | Dtype::Uint8 => Dtype::Float64,
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -3,12 +3,13 @@
 
 use flame_model::{Model, Tensor};
 
-use crate::accumulator::settle;
+use crate::AggregateError;
+use crate::accumulator::{Accumulator, SumOf, Weights, settle};
 use crate::kernels::{self, Step2, check_wide, wide_zeros};
+use crate::numerics::Numerics;
 use crate::options::{OptionInfo, Options, Range};
-use crate::rule::{Finished, Rule, Update};
+use crate::rule::{Closing, Finished, Rule, Update};
 use crate::wide::Wide;
-use crate::{Accumulator, AggregateError, SumOf};
 
 /// Largest norm of a mean update whose squares are summed up: in `f32` they overflow near 10³⁸, and a state that holds
 /// infinity never recovers.
@@ -27,7 +28,7 @@ pub(super) const VARIANT: OptionInfo = OptionInfo {
 };
 
 /// How a rule carries its moments on.
-pub(super) trait Moments: Send {
+pub(super) trait Moments: Send + Sync {
     /// The moments after the mean update `d`.
     fn next<W: Wide>(&self, d: W, m: W, v: W) -> (W, W);
 
@@ -44,6 +45,7 @@ pub(super) struct Common {
     tau: f64,
     /// Whether `variant = flame`.
     pub(super) flame: bool,
+    numerics: Numerics,
 }
 
 impl Common {
@@ -54,6 +56,7 @@ impl Common {
             eta: options.number("eta", Range::Positive)?.unwrap_or(default_eta),
             tau: options.number("tau", Range::Positive)?.unwrap_or(0.001),
             flame,
+            numerics: options.numerics()?,
         })
     }
 }
@@ -72,7 +75,8 @@ pub(super) struct Adaptive<M> {
 
 impl<M: Moments> Adaptive<M> {
     pub(super) fn new(moments: M, common: Common) -> Self {
-        Self { moments, common, rounds: 0, m: Model::new(), v: Model::new(), mean: Accumulator::default() }
+        let mean = Accumulator::new(common.numerics, SumOf::Deltas, Weights::Whole);
+        Self { moments, common, rounds: 0, m: Model::new(), v: Model::new(), mean }
     }
 }
 
@@ -91,26 +95,31 @@ impl<M: Moments> Step2 for Step<'_, M> {
 
 impl<M: Moments> Rule for Adaptive<M> {
     fn begin(&mut self, base: &Model, _: &[(String, Model)]) -> Result<(), AggregateError> {
-        check_state(&mut self.m, base)?;
-        check_state(&mut self.v, base)?;
-        self.mean = Accumulator::new(base, SumOf::Deltas)?;
-        Ok(())
+        check_state(&self.m, base, self.common.numerics)?;
+        check_state(&self.v, base, self.common.numerics)?;
+        self.mean.begin(base)
+    }
+
+    fn check(&self, update: &Update<'_>) -> Result<(), AggregateError> {
+        self.mean.check(update, update.weight)
     }
 
     fn fold(&mut self, update: &Update<'_>) {
-        self.mean.fold(update, update.weight());
+        self.mean.fold(update, update.weight);
     }
 
-    fn finish(&mut self, base: &Model) -> Result<Finished, AggregateError> {
-        let mut step = self.mean.take_delta(base)?;
-        check_step(&step)?;
+    fn finish(&mut self, round: &Closing<'_>) -> Result<Finished, AggregateError> {
+        let numerics = self.common.numerics;
+        let mut step = mean_step(&mut self.mean, round, numerics)?;
+        ready_state(&mut self.m, round.base, numerics)?;
+        ready_state(&mut self.v, round.base, numerics)?;
         self.rounds = self.rounds.saturating_add(1);
         if !(self.common.flame && self.rounds == 1) {
             let eta = self.common.eta * self.moments.correction(self.rounds);
             let how = Step { moments: &self.moments, eta, tau: self.common.tau };
-            kernels::step2(&mut step, &mut self.m, &mut self.v, &how);
+            kernels::step2(&mut step, &mut self.m, &mut self.v, &how, numerics.threads);
         }
-        Ok(settle(base, step)?.into())
+        Ok(settle(round.base, step, numerics)?.into())
     }
 
     fn save(&self) -> Vec<(String, Model)> {
@@ -142,13 +151,31 @@ impl<M: Moments> Rule for Adaptive<M> {
     }
 }
 
-/// Makes an empty state zeros of the base's layout; refuses one of another layout.
-pub(super) fn check_state(state: &mut Model, base: &Model) -> Result<(), AggregateError> {
+/// Refuses a state of another layout than the base's.
+pub(super) fn check_state(state: &Model, base: &Model, numerics: Numerics) -> Result<(), AggregateError> {
+    if state.is_empty() { Ok(()) } else { check_wide(state, base, numerics) }
+}
+
+/// Makes an empty state zeros of the base's layout.
+pub(super) fn ready_state(state: &mut Model, base: &Model, numerics: Numerics) -> Result<(), AggregateError> {
     if state.is_empty() {
-        *state = wide_zeros(base)?;
-        return Ok(());
+        *state = wide_zeros(base, numerics)?;
     }
-    check_wide(state, base)
+    Ok(())
+}
+
+/// The mean of a round's δ, blurred where the job asks for it; refused where a state could not hold it.
+pub(super) fn mean_step(
+    mean: &mut Accumulator,
+    round: &Closing<'_>,
+    numerics: Numerics,
+) -> Result<Model, AggregateError> {
+    let mut step = mean.take_delta(round.base)?;
+    if let Some(noise) = round.noise {
+        noise.blur(&mut step, numerics.threads);
+    }
+    check_step(&step)?;
+    Ok(step)
 }
 
 /// The saved state of this name.
@@ -161,7 +188,7 @@ pub(super) fn take_state(state: &mut Vec<(String, Model)>, name: &str) -> Result
 }
 
 /// Refuses a mean update that a state cannot hold.
-pub(super) fn check_step(step: &Model) -> Result<(), AggregateError> {
+fn check_step(step: &Model) -> Result<(), AggregateError> {
     let norm = step.norm_l2();
     if norm <= MAX_NORM {
         return Ok(());

@@ -10,6 +10,9 @@ use crate::options::Range;
 pub(super) const INFO: RuleInfo = RuleInfo {
     name: "fedadagrad",
     doc: "Adagrad on the mean update (Reddi 2021)",
+    streams: true,
+    weighs: true,
+    noise: true,
     options: &[
         OptionInfo { name: "eta", default: Some("0.1"), doc: "server learning rate, above 0" },
         TAU,

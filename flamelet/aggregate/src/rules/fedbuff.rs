@@ -3,27 +3,34 @@
 
 use flame_model::Model;
 
-use crate::accumulator::settle;
+use crate::accumulator::{Accumulator, SumOf, Weights, settle};
+use crate::numerics::Numerics;
 use crate::options::{OptionInfo, Range};
-use crate::rule::{Finished, Rule, RuleInfo, Update};
-use crate::{Accumulator, AggregateError, SumOf};
+use crate::rule::{Closing, Finished, Rule, RuleInfo, Update};
+use crate::{AggregateError, kernels};
 
 const NAME: &str = "fedbuff";
 
 pub(super) const INFO: RuleInfo = RuleInfo {
     name: NAME,
     doc: "A buffer of `goal` asynchronous updates, each divided by √(1 + staleness) (Nguyen 2022)",
+    streams: true,
+    weighs: false,
+    noise: true,
     options: &[OptionInfo { name: "goal", default: None, doc: "updates per step, at least 1" }],
     build: |options| {
+        let numerics = options.numerics()?;
         Ok(Box::new(FedBuff {
+            numerics,
             goal: options.required("goal", Range::Count)?,
             arrived: 0,
-            mean: Accumulator::default(),
+            mean: Accumulator::new(numerics, SumOf::Deltas, Weights::Real),
         }))
     },
 };
 
 struct FedBuff {
+    numerics: Numerics,
     /// A whole number.
     goal: f64,
     arrived: u32,
@@ -32,14 +39,13 @@ struct FedBuff {
 
 impl Rule for FedBuff {
     fn begin(&mut self, base: &Model, _: &[(String, Model)]) -> Result<(), AggregateError> {
-        self.mean = Accumulator::new(base, SumOf::Deltas)?;
         self.arrived = 0;
-        Ok(())
+        self.mean.begin(base)
     }
 
     fn check(&self, update: &Update<'_>) -> Result<(), AggregateError> {
         if f64::from(self.arrived) < self.goal {
-            return Ok(());
+            return self.mean.check(update, weight(update));
         }
         Err(AggregateError::InvalidArgument(format!(
             "the buffer has reached its goal of {}: finish the round before adding the update of {}",
@@ -48,9 +54,7 @@ impl Rule for FedBuff {
     }
 
     fn fold(&mut self, update: &Update<'_>) {
-        #[expect(clippy::cast_precision_loss, reason = "a staleness beyond 2⁵³ weighs nothing either way")]
-        let age = update.about.staleness as f64;
-        self.mean.fold(update, (1.0 + age).sqrt().recip());
+        self.mean.fold(update, weight(update));
         self.arrived = self.arrived.saturating_add(1);
     }
 
@@ -63,15 +67,24 @@ impl Rule for FedBuff {
         Err(AggregateError::NotEnough { rule: NAME, needed, found: u64::from(accepted) })
     }
 
-    fn finish(&mut self, base: &Model) -> Result<Finished, AggregateError> {
+    fn finish(&mut self, round: &Closing<'_>) -> Result<Finished, AggregateError> {
         // mean · Σ weights = the buffer.
         let scale = self.mean.weight() / self.goal;
-        let mut step = self.mean.take_delta(base)?;
-        step.scale(scale);
-        Ok(settle(base, step)?.into())
+        let mut step = self.mean.take_delta(round.base)?;
+        kernels::scale(&mut step, scale, self.numerics.threads);
+        if let Some(noise) = round.noise {
+            noise.blur(&mut step, self.numerics.threads);
+        }
+        Ok(settle(round.base, step, self.numerics)?.into())
     }
 
     fn repeats(&self) -> bool {
         true
     }
+}
+
+fn weight(update: &Update<'_>) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a staleness beyond 2⁵³ weighs nothing either way")]
+    let age = update.about.staleness as f64;
+    (1.0 + age).sqrt().recip()
 }

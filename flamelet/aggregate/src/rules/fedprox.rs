@@ -8,6 +8,9 @@ use super::fedavg::FedAvg;
 pub(super) const INFO: RuleInfo = RuleInfo {
     name: "fedprox",
     doc: "FedAvg on the server; clients add (mu/2)·‖w − w_t‖² to their loss (Li 2020)",
+    streams: true,
+    weighs: true,
+    noise: true,
     options: &[OptionInfo {
         name: "mu",
         default: Some("0"),
@@ -15,6 +18,6 @@ pub(super) const INFO: RuleInfo = RuleInfo {
     }],
     build: |options| {
         options.number("mu", Range::NotNegative)?;
-        Ok(Box::new(FedAvg::default()))
+        Ok(Box::new(FedAvg::new(options.numerics()?)))
     },
 };

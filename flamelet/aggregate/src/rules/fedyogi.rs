@@ -9,6 +9,9 @@ use super::adaptive::{Adaptive, BETA_1, BETA_2, Common, Moments, TAU, VARIANT};
 pub(super) const INFO: RuleInfo = RuleInfo {
     name: "fedyogi",
     doc: "Yogi on the mean update, without bias correction (Reddi 2021)",
+    streams: true,
+    weighs: true,
+    noise: true,
     options: &[
         OptionInfo { name: "eta", default: Some("0.01"), doc: "server learning rate, above 0" },
         BETA_1,

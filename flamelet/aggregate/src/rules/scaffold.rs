@@ -2,10 +2,11 @@
 
 use flame_model::Model;
 
-use crate::accumulator::settle;
+use crate::accumulator::{Accumulator, SumOf, Weights, settle};
+use crate::numerics::Numerics;
 use crate::options::{OptionInfo, Range};
-use crate::rule::{Finished, Rule, RuleInfo, Update, named};
-use crate::{Accumulator, AggregateError, SumOf};
+use crate::rule::{Closing, Finished, Rule, RuleInfo, Update, named};
+use crate::{AggregateError, kernels};
 
 use super::adaptive::take_state;
 
@@ -15,22 +16,29 @@ const CONTROL: &str = "control";
 pub(super) const INFO: RuleInfo = RuleInfo {
     name: "scaffold",
     doc: "Control variates against client drift; they travel as the second model `control` (Karimireddy 2020)",
+    streams: true,
+    weighs: false,
+    noise: false,
     options: &[
         OptionInfo { name: "server-lr", default: Some("1"), doc: "server learning rate, above 0" },
         OptionInfo { name: "clients", default: None, doc: "clients in the whole job, at least 1" },
     ],
     build: |options| {
+        let numerics = options.numerics()?;
+        let mean = || Accumulator::new(numerics, SumOf::Deltas, Weights::Whole);
         Ok(Box::new(Scaffold {
+            numerics,
             lr: options.number("server-lr", Range::Positive)?.unwrap_or(1.0),
             clients: options.required("clients", Range::Count)?,
             control: Model::new(),
-            mean: Accumulator::default(),
-            controls: Accumulator::default(),
+            mean: mean(),
+            controls: mean(),
         }))
     },
 };
 
 struct Scaffold {
+    numerics: Numerics,
     lr: f64,
     /// A whole number.
     clients: f64,
@@ -50,9 +58,8 @@ impl Rule for Scaffold {
         };
         base.same_layout(&control).map_err(|error| AggregateError::layout("the control variate", error))?;
         self.control = control;
-        self.mean = Accumulator::new(base, SumOf::Deltas)?;
-        self.controls = Accumulator::new(base, SumOf::Deltas)?;
-        Ok(())
+        self.mean.begin(base)?;
+        self.controls.begin(base)
     }
 
     fn check(&self, update: &Update<'_>) -> Result<(), AggregateError> {
@@ -69,7 +76,9 @@ impl Rule for Scaffold {
             )));
         }
         let what = || format!("the control variate of {source}");
-        update.round_base.same_layout(control).map_err(|error| AggregateError::layout(what(), error))
+        update.round_base.same_layout(control).map_err(|error| AggregateError::layout(what(), error))?;
+        self.mean.check(update, 1.0)?;
+        self.controls.check_model(control, source, 1.0)
     }
 
     fn fold(&mut self, update: &Update<'_>) {
@@ -79,15 +88,16 @@ impl Rule for Scaffold {
         }
     }
 
-    fn finish(&mut self, base: &Model) -> Result<Finished, AggregateError> {
+    fn finish(&mut self, round: &Closing<'_>) -> Result<Finished, AggregateError> {
+        let (base, threads) = (round.base, self.numerics.threads);
         let share = self.controls.weight() / self.clients;
         let mut step = self.mean.take_delta(base)?;
-        step.scale(self.lr);
+        kernels::scale(&mut step, self.lr, threads);
         let mut change = self.controls.take_delta(base)?;
-        change.scale(share);
-        let model = settle(base, step)?;
-        self.control = settle(&self.control, change)?;
-        Ok(Finished { model, extra: self.unchanged() })
+        kernels::scale(&mut change, share, threads);
+        let model = settle(base, step, self.numerics)?;
+        self.control = settle(&self.control, change, self.numerics)?;
+        Ok(Finished { extra: self.unchanged(), ..model.into() })
     }
 
     fn unchanged(&self) -> Vec<(String, Model)> {

@@ -25,7 +25,8 @@ pub(crate) fn flat64(model: &Model) -> Vec<f64> {
 }
 
 pub(crate) fn from(source: &(impl ToString + ?Sized), form: Form, samples: u64) -> Contribution {
-    Contribution { source: source.to_string(), form, samples, staleness: 0, metrics: Vec::new() }
+    let metrics = vec![metric("loss", 0.5), metric("steps", 2.0)];
+    Contribution { source: source.to_string(), form, samples, staleness: 0, metrics }
 }
 
 pub(crate) fn metric(name: &str, value: f64) -> Metric {
@@ -38,9 +39,22 @@ pub(crate) fn rule(name: &str, options: &[(&str, f64)]) -> Aggregator {
     Aggregator::create(name, &options).unwrap()
 }
 
+/// Starts a round, with what some rules need besides the base.
+pub(crate) fn begin(rule: &mut Aggregator, base: &Model) -> Result<(), AggregateError> {
+    if rule.rule().name != "fltrust" {
+        return rule.begin(base, &[]);
+    }
+    let ones = |(name, tensor): (&str, &Tensor)| {
+        let mut ones = tensor.clone();
+        ones.write_f32(0, &vec![1.0; tensor.len()]).unwrap();
+        (name.to_owned(), ones)
+    };
+    rule.begin(base, &[("server-update".to_owned(), base.iter().map(ones).collect())])
+}
+
 /// One round of whole models with samples.
 pub(crate) fn round(rule: &mut Aggregator, base: &Model, updates: &[(Model, u64)]) -> Result<Outcome, AggregateError> {
-    rule.begin(base, &[])?;
+    begin(rule, base)?;
     for (i, (update, samples)) in updates.iter().enumerate() {
         rule.add(update, &from(&i, Form::Full, *samples), None, &[])?;
     }
@@ -49,7 +63,7 @@ pub(crate) fn round(rule: &mut Aggregator, base: &Model, updates: &[(Model, u64)
 
 /// One round of deltas with samples.
 pub(crate) fn deltas(rule: &mut Aggregator, base: &Model, updates: &[(Model, u64)]) -> Result<Outcome, AggregateError> {
-    rule.begin(base, &[])?;
+    begin(rule, base)?;
     for (i, (update, samples)) in updates.iter().enumerate() {
         rule.add(update, &from(&i, Form::Delta, *samples), None, &[])?;
     }
