@@ -273,7 +273,9 @@ fn a_streaming_rule_holds_no_update_and_no_rule_copies_one() {
             // A handle elsewhere shows; a copy of the numbers would not be one.
             assert_eq!(update.get("w").unwrap().is_shared(), !info.streams, "{name}");
         }
+        assert_eq!(rule.held_bytes(), if info.streams { 0 } else { 7 * 36 }, "{name}");
         rule.finish().unwrap();
+        assert_eq!(rule.held_bytes(), 0, "{name}");
     }
 }
 

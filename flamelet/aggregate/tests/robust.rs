@@ -44,7 +44,7 @@ proptest! {
             let mut column: Vec<f64> = rows.iter().map(|row| f64::from(row[at])).collect();
             column.sort_by(f64::total_cmp);
             let middle = f64::midpoint(column[(clients - 1) / 2], column[clients / 2]);
-            prop_assert_eq!(f64::from(median[at]), middle);
+            prop_assert!((f64::from(median[at]) - middle).abs() < 1e-12);
             let kept = &column[cut..clients - cut];
             let mean = kept.iter().sum::<f64>() / kept.len() as f64;
             prop_assert!((f64::from(trimmed[at]) - mean).abs() < 1e-5, "{} {}", trimmed[at], mean);

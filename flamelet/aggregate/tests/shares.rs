@@ -67,6 +67,7 @@ fn few_updates_are_held_back_whatever_their_number() {
         fedavg.add(update, &from(&i, Form::Full, 1 + (i as u64 % 7)), None, &[]).unwrap();
         let held = updates.iter().filter(|update| update.get("w").unwrap().is_shared()).count();
         assert!(held <= 4, "{held} after {i}");
+        assert_eq!(fedavg.held_bytes(), held as u64 * 8);
     }
     fedavg.finish().unwrap();
 }
