@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    JobArgs, ListArgs, create_code::CreateCodeArgs, create_design::CreateDesignArgs, create_job::CreateJobArgs,
-    create_schema::CreateSchemaArgs, get_code::GetCodeArgs, get_design::GetDesignArgs, get_model::GetModelArgs,
-    inspect::InspectArgs, keygen::KeygenArgs, sign::SignArgs, verify::VerifyArgs, watch::WatchArgs,
+    JobArgs, ListArgs, aggregate::AggregateArgs, create_code::CreateCodeArgs, create_design::CreateDesignArgs,
+    create_job::CreateJobArgs, create_schema::CreateSchemaArgs, get_code::GetCodeArgs, get_design::GetDesignArgs,
+    get_model::GetModelArgs, inspect::InspectArgs, keygen::KeygenArgs, sign::SignArgs, verify::VerifyArgs,
+    watch::WatchArgs,
 };
 use crate::{Format, JobRef};
 
@@ -22,6 +23,7 @@ Examples:
   flamectl watch job 6248
   flamectl get model 6248 -o model.safetensors
   flamectl get jobs -o json
+  flamectl aggregate a.safetensors:120 b.safetensors:80 -o global.safetensors
   flamectl inspect mnist.wasm
   flamectl keygen -o hospital.key && flamectl sign mnist.wasm --key hospital.key
 
@@ -35,7 +37,7 @@ Configuration:
 
 Exit status:
   0  done
-  1  the server refused, or the job that was watched failed or was terminated
+  1  the server refused, the job that was watched failed or was terminated, or `aggregate` refused an update
   2  the command line, the configuration or a local file is wrong; `inspect`: the code would be refused;
      `verify`: none of the signers signed it
   3  the server cannot be reached";
@@ -73,6 +75,8 @@ pub enum Command {
     /// Follow a job until it has ended
     #[command(subcommand)]
     Watch(Watch),
+    /// Apply an aggregation rule to safetensors files without a server
+    Aggregate(AggregateArgs),
     /// Look into a code file without a server: roles, imports, size, digest, and what would be refused
     Inspect(InspectArgs),
     /// Make a key to sign code with; prints its public half

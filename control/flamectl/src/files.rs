@@ -1,8 +1,8 @@
 //! Local files, in and out, with errors that name the file and say what to do.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
-use std::path::Path;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 
 use crate::{Failure, text};
 
@@ -74,27 +74,34 @@ fn empty(path: &Path, what: &str) -> Failure {
 
 /// Writes a file so that whoever opens it sees all of it or what was there before.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let name = path.display();
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::input(
-            format!("cannot write {name}: {error}"),
-            "name a file in a folder that you may write to with -o FILE",
-        )
-    };
+    stage(path, |file| file.write_all(bytes))?.commit()
+}
+
+/// A file that is written in full and has yet to take its place. Dropped before that, it is gone.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    path: PathBuf,
+    target: PathBuf,
+    /// None: a device or a pipe, which has got everything already.
+    file: Option<tempfile::NamedTempFile>,
+}
+
+/// Writes a file beside its place.
+pub(crate) fn stage(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Staged, Failure> {
+    let failed = |error: io::Error| unwritable(path, &error);
     // A link stays a link: what it points to is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     match fs::metadata(&target) {
         Ok(found) if found.is_dir() => {
-            return Err(Failure::input(format!("{name} is a directory"), "name a file with -o FILE"));
+            return Err(Failure::input(format!("{} is a directory", path.display()), "name a file with -o FILE"));
         }
         // A device or a pipe cannot be replaced, and must not be.
         Ok(found) if !found.is_file() => {
-            let written = File::options().write(true).open(&target).and_then(|mut file| file.write_all(bytes));
-            return written.map_err(|error| failed(&error));
+            let written = File::options().write(true).open(&target).and_then(|mut file| write(&mut file));
+            return written.map_err(failed).map(|()| Staged { path: path.to_owned(), target, file: None });
         }
         _ => {}
     }
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".flamectl-");
     #[cfg(unix)]
@@ -103,10 +110,35 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Failure>
         // As any new file: what the user's mask leaves.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let mut file = builder.tempfile_in(folder).map_err(|error| failed(&error))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|error| failed(&error))?;
-    file.persist(&target).map_err(|error| failed(&error.error))?;
-    Ok(())
+    let mut file = builder.tempfile_in(folder_of(&target)).map_err(failed)?;
+    write(&mut file).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    Ok(Staged { path: path.to_owned(), target, file: Some(file) })
+}
+
+impl Staged {
+    /// Puts the file in its place, durably.
+    pub(crate) fn commit(self) -> Result<(), Failure> {
+        let Self { path, target, file } = self;
+        let Some(file) = file else { return Ok(()) };
+        file.persist(&target).map_err(|error| unwritable(&path, &error.error))?;
+        // The rename itself, where the system can say that it is on the disk.
+        #[cfg(unix)]
+        File::open(folder_of(&target))
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| unwritable(&path, &error))?;
+        Ok(())
+    }
+}
+
+fn folder_of(target: &Path) -> &Path {
+    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::input(
+        format!("cannot write {}: {error}", path.display()),
+        "name a file in a folder that you may write to with -o FILE",
+    )
 }
 
 #[cfg(test)]

@@ -21,9 +21,10 @@ use flame_api::Client;
 
 pub use cli::{Cli, Command, Create, Get, OutputArgs, Start, Stop, Watch};
 pub use commands::{
-    JobArgs, ListArgs, create_code::CreateCodeArgs, create_design::CreateDesignArgs, create_job::CreateJobArgs,
-    create_schema::CreateSchemaArgs, get_code::GetCodeArgs, get_design::GetDesignArgs, get_model::GetModelArgs,
-    inspect::InspectArgs, keygen::KeygenArgs, sign::SignArgs, verify::VerifyArgs, watch::WatchArgs,
+    JobArgs, ListArgs, aggregate::AggregateArgs, create_code::CreateCodeArgs, create_design::CreateDesignArgs,
+    create_job::CreateJobArgs, create_schema::CreateSchemaArgs, get_code::GetCodeArgs, get_design::GetDesignArgs,
+    get_model::GetModelArgs, inspect::InspectArgs, keygen::KeygenArgs, sign::SignArgs, verify::VerifyArgs,
+    watch::WatchArgs,
 };
 pub use failure::{Exit, Failure};
 pub use job_ref::JobRef;
@@ -65,6 +66,7 @@ pub async fn run_with(cli: Cli, mut printer: Printer) -> Exit {
 /// Runs a command that needs no server; `None` is one that does.
 fn execute_offline(command: &Command, printer: &mut Printer) -> Option<Result<(), Failure>> {
     match command {
+        Command::Aggregate(args) => Some(commands::aggregate::run(args, printer)),
         Command::Inspect(args) => Some(commands::inspect::run(args, printer)),
         Command::Keygen(args) => Some(commands::keygen::run(args, printer)),
         Command::Sign(args) => Some(commands::sign::run(args, printer)),
@@ -93,6 +95,7 @@ pub async fn execute(command: Command, context: &mut Context) -> Result<(), Fail
         Command::Start(Start::Job { job }) => commands::start_job::run(&job, context).await,
         Command::Stop(Stop::Job { job }) => commands::stop_job::run(&job, context).await,
         Command::Watch(Watch::Job(args)) => commands::watch::run(args, context).await,
+        Command::Aggregate(args) => commands::aggregate::run(&args, &mut context.printer),
         Command::Inspect(args) => commands::inspect::run(&args, &mut context.printer),
         Command::Keygen(args) => commands::keygen::run(&args, &mut context.printer),
         Command::Sign(args) => commands::sign::run(&args, &mut context.printer),

@@ -1,5 +1,6 @@
 //! One file per command. A command reads its arguments, asks the server and hands the result to the printer.
 
+pub(crate) mod aggregate;
 pub(crate) mod create_code;
 pub(crate) mod create_design;
 pub(crate) mod create_job;
