@@ -36,6 +36,7 @@ mod names;
 mod problem;
 mod reader;
 mod schema;
+mod selector;
 
 pub use compression::{Compression, MessageForm, TensorEncoding};
 pub use document::MAX_FILE_BYTES;
@@ -46,3 +47,4 @@ pub use job::{BaseModel, Choice, DataSpec, JobSpec, Priority, Resources, RoleDat
 pub use job_file::Loader;
 pub use problem::{Problem, Problems};
 pub use schema::{Backend, Channel, DEFAULT_GROUP, GroupBy, GroupKind, Role, Schema};
+pub use selector::{SELECTORS, SelectorInfo, SelectorOption, SelectorRange};
