@@ -1,6 +1,7 @@
 //! Runs system tasks in this process: fiab's deployer.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub struct InProcessDeployer {
     datasets: Vec<Arc<Dataset>>,
     /// Joins the agents that it places.
     hub: Arc<InprocHub>,
+    /// For what tasks keep over their restarts; none: they keep nothing.
+    state_dir: Option<PathBuf>,
     running: Mutex<HashMap<AgentId, Placed>>,
 }
 
@@ -34,7 +37,13 @@ struct Placed {
 impl InProcessDeployer {
     /// A deployer that grants `datasets` to the tasks that it places.
     pub fn new(sandbox: Arc<Sandbox>, datasets: Vec<Arc<Dataset>>) -> Self {
-        Self { sandbox, datasets, hub: Arc::default(), running: Mutex::default() }
+        Self { sandbox, datasets, hub: Arc::default(), state_dir: None, running: Mutex::default() }
+    }
+
+    /// The same, whose tasks keep their checkpoints in a folder.
+    #[must_use]
+    pub fn keeping_state(self, folder: PathBuf) -> Self {
+        Self { state_dir: Some(folder), ..self }
     }
 
     fn take(&self, agent: &AgentId) -> Option<Placed> {
@@ -68,6 +77,7 @@ impl Deployer for InProcessDeployer {
                 address: launch.p2p_listen.to_string(),
                 advertise: launch.p2p_advertise.map(|host| format!("{host}:0")),
             }),
+            state_dir: self.state_dir.clone(),
             inproc: Some(Arc::clone(&self.hub)),
         };
         let shutdown = CancellationToken::new();

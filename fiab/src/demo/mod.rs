@@ -141,6 +141,7 @@ impl Participants {
                 audit: None,
                 broker_tls: TlsSettings::default(),
                 p2p_listen: AgentConfig::default_p2p_listen(&server.notifier_addr().to_string()),
+                state_dir: None,
                 inproc: None,
             };
             let (sandbox, shutdown) = (Arc::clone(sandbox), shutdown.clone());

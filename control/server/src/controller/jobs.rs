@@ -7,9 +7,9 @@ use flame_api::{
     AgentId, Backend, ChannelEncoding, Code, DesignId, Job, JobCreated, JobId, JobState, MessageForm, OptimizerChoice,
     Problem, SecretKey, TaskKind, TaskResources, TaskState, TensorEncoding, Timestamp,
 };
-use flame_tag::{Compression, Expansion, JobSpec, Schema, TaskPlan};
+use flame_tag::{Choice, Compression, Expansion, JobSpec, Schema, TaskPlan};
 
-use super::Controller;
+use super::{Controller, rules};
 use crate::crypto;
 use crate::deploy::Deployer;
 use crate::failure::{internal, not_found, store as store_failed};
@@ -105,9 +105,8 @@ fn unserved(spec: &JobSpec, expansion: &Expansion, deployer: &dyn Deployer) -> V
     if spec.base_model.as_ref().is_some_and(|model| !model.name.is_empty()) {
         found.push("baseModel: there is no model registry to take one from; leave its name empty".to_owned());
     }
-    if let Some(selector) = spec.selector.as_ref().filter(|selector| !matches!(selector.sort.as_str(), "" | "default"))
-    {
-        found.push(format!("selector: `{}` is not known; the one that there is is `default`", selector.sort));
+    if let Some(reason) = spec.optimizer.as_ref().and_then(rules::refusal) {
+        found.push(reason);
     }
     let channels: BTreeSet<_> = expansion
         .tasks
@@ -181,10 +180,8 @@ fn plan(spec: &JobSpec, seed: u64, code: CodeRecord, expansion: &Expansion) -> R
     Ok(PlanRecord {
         seed,
         hyperparameters: spec.hyperparameters.clone(),
-        optimizer: spec
-            .optimizer
-            .as_ref()
-            .map(|choice| OptimizerChoice { sort: choice.sort.clone(), kwargs: choice.kwargs.clone() }),
+        optimizer: spec.optimizer.as_ref().map(choice),
+        selector: spec.selector.as_ref().map(choice),
         evaluation_data: spec.evaluation_data.clone(),
         resources: resources.collect(),
         components: code.components,
@@ -194,6 +191,11 @@ fn plan(spec: &JobSpec, seed: u64, code: CodeRecord, expansion: &Expansion) -> R
         encoding: spec.compression.as_ref().map(encoding).unwrap_or_default(),
         deterministic: spec.deterministic,
     })
+}
+
+/// A named algorithm of the job file, as grants have it.
+fn choice(choice: &Choice) -> OptimizerChoice {
+    OptimizerChoice { sort: choice.sort.clone(), kwargs: choice.kwargs.clone() }
 }
 
 /// What the job file calls compression, as grants have it.

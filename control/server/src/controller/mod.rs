@@ -14,6 +14,7 @@ pub mod lifecycle;
 mod models;
 pub(crate) use models::check_name as check_model_name;
 mod reports;
+mod rules;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
