@@ -16,6 +16,7 @@ mod cache;
 mod charge;
 mod checkpoint;
 mod clock;
+mod compiler;
 mod dataset;
 mod egress;
 mod engine;
@@ -38,6 +39,7 @@ mod usage;
 
 pub use audit::{Auditor, Departure, Route};
 pub use checkpoint::remove_checkpoint;
+pub use compiler::{Compiler, compile_if_asked};
 pub use dataset::{Dataset, DatasetError};
 pub use egress::{Allowance, Egress, Filters, Rounding};
 pub use engine::{Prepared, Sandbox, SandboxConfig, SandboxError};
