@@ -174,7 +174,13 @@ pub(crate) fn settle(base: &Model, step: Model, factor: f64, threads: Threads) -
         }
     }
     pieces.run(threads);
-    Ok(settled.into_iter().map(|Settled { name, step, out, .. }| (name, out.unwrap_or(step))).collect())
+    let finished = |Settled { name, base, step, out }: Settled<'_>| {
+        let tensor = out.unwrap_or(step);
+        // A mean of finite numbers in f32 lies between them. In f64 their differences may overflow.
+        let between = factor == 0.0 && base.dtype().is_float() && base.dtype() != Dtype::Float64;
+        (name, if between { tensor.known_finite() } else { tensor })
+    };
+    Ok(settled.into_iter().map(finished).collect())
 }
 
 fn settle_in_place<'a, W: Wide>(pieces: &mut Pieces<'a>, base: &'a Tensor, step: &'a mut Tensor, factor: f64) {

@@ -42,11 +42,12 @@ pub(crate) fn run(args: &Args) {
 
 fn size(size: &str, len: usize, args: &Args, report: &Report) {
     let inputs = Inputs::new(len, CLIENTS);
+    let mut sums = vec![0.0; len];
     let wants = |case: &str| args.options.wants(&format!("{size}/{case}"));
     for (threads, said) in [(1, "one"), (0, "all")] {
         for (name, options) in rounds::RULES.into_iter().filter(|(name, _)| wants(name)) {
             let mut rule = rule(name, options, threads);
-            let [ours, limit] = taking_turns(args.repeat, [&mut || inputs.round(&mut rule), &mut || inputs.plain(threads)]);
+            let [ours, limit] = taking_turns(args.repeat, [&mut || inputs.round(&mut rule), &mut || inputs.plain(threads, &mut sums)]);
             let (value, limit) = (inputs.rate(ours), inputs.rate(limit));
             let goal = match name {
                 "fedavg" if threads == 1 && len > 1_000_000 => Some(AVERAGE),
@@ -60,7 +61,7 @@ fn size(size: &str, len: usize, args: &Args, report: &Report) {
         let mut rule = rule("fedavg", &[], 1);
         let known = inputs.adds(&mut rule, args.repeat, |update| update.clone());
         let unknown = inputs.adds(&mut rule, args.repeat, rounds::never_looked_at);
-        let limit = inputs.rate(taking_turns(args.repeat, [&mut || inputs.plain(1)])[0]);
+        let limit = inputs.rate(taking_turns(args.repeat, [&mut || inputs.plain(1, &mut sums)])[0]);
         case(report, format!("{size}/add/known-finite"), inputs.rate(known), "MB/s", Some(limit), None);
         case(report, format!("{size}/add/looked-at"), inputs.rate(unknown), "MB/s", Some(limit), None);
     }
