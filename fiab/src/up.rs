@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use flame_control::{BrokerChoice, CliConfig, Server, ServerConfig, write_cli_config};
-use flame_sandbox::{Sandbox, SandboxConfig};
+use flame_sandbox::{Compiler, Sandbox, SandboxConfig};
 use flamelet::AgentConfig;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,8 +18,11 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     let values = args.values.as_deref().map(Values::read).transpose()?.unwrap_or_default();
     let home = args.home.clone().unwrap_or_else(|| flame_home().join("fiab"));
     let datasets = AgentConfig::load_data(&args.data)?;
-    let sandbox =
-        Arc::new(Sandbox::new(&SandboxConfig { cache: Some(home.join("cache")), ..SandboxConfig::default() })?);
+    let sandbox = Arc::new(Sandbox::new(&SandboxConfig {
+        cache: Some(home.join("cache")),
+        compiler: Compiler::this_program(),
+        ..SandboxConfig::default()
+    })?);
     let server = Server::start(ServerConfig {
         home: home.join("control"),
         api: SocketAddr::new(args.listen, args.api_port),

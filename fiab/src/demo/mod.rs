@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::Context;
 use flame_api::{AgentId, Client, JobId, JobState, Secret, TaskKind};
 use flame_control::{BrokerChoice, Server, ServerConfig};
-use flame_sandbox::{Dataset, Sandbox, SandboxConfig};
+use flame_sandbox::{Compiler, Dataset, Sandbox, SandboxConfig};
 use flamelet::{AgentConfig, Policy, TlsSettings};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -43,8 +43,11 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let shards = partition::shards(&training, args.participants as usize, args.partition, args.seed)?;
 
     let home = DemoHome::take(args.home.as_deref())?;
-    let sandbox =
-        Arc::new(Sandbox::new(&SandboxConfig { cache: Some(flame_home().join("cache")), ..SandboxConfig::default() })?);
+    let sandbox = Arc::new(Sandbox::new(&SandboxConfig {
+        cache: Some(flame_home().join("cache")),
+        compiler: Compiler::this_program(),
+        ..SandboxConfig::default()
+    })?);
     let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
     let server = Server::start(ServerConfig {
         home: home.control(),

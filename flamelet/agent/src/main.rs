@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use flame_sandbox::{Sandbox, SandboxConfig};
+use flame_sandbox::{Compiler, Sandbox, SandboxConfig};
 use flamelet::{Args, Cli, Command, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,8 +14,12 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+fn main() -> ExitCode {
+    flame_sandbox::compile_if_asked().unwrap_or_else(run)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -65,8 +69,11 @@ fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
 async fn serve(args: &Args) -> anyhow::Result<Outcome> {
     log_to_stderr(&args.log)?;
     let config = args.config()?;
-    let sandbox =
-        Arc::new(Sandbox::new(&SandboxConfig { cache: Some(args.cache_folder()), ..SandboxConfig::default() })?);
+    let sandbox = Arc::new(Sandbox::new(&SandboxConfig {
+        cache: Some(args.cache_folder()),
+        compiler: Compiler::this_program(),
+        ..SandboxConfig::default()
+    })?);
     let shutdown = CancellationToken::new();
     tokio::spawn({
         let shutdown = shutdown.clone();

@@ -26,6 +26,7 @@ mod error;
 mod frame;
 pub mod inproc;
 mod keys;
+mod lanes;
 pub mod mqtt;
 mod next;
 pub mod p2p;

@@ -51,14 +51,13 @@ impl CompiledCache {
     }
 
     /// Keeps the compiled form. A failure costs a compilation later and nothing else.
-    pub(crate) fn store(&self, component: &Component, sha256: &str) {
+    pub(crate) fn store(&self, compiled: &[u8], sha256: &str) {
         let write = || -> std::io::Result<()> {
-            let bytes = component.serialize().map_err(std::io::Error::other)?;
             let partial =
                 self.folder.join(format!(".{sha256}.{}.{:?}", std::process::id(), std::thread::current().id()));
             // A left-over of a process that had this one's number.
             let _ = fs::remove_file(&partial);
-            private_file().open(&partial)?.write_all(&bytes)?;
+            private_file().open(&partial)?.write_all(compiled)?;
             fs::rename(&partial, self.path(sha256))
         };
         if let Err(error) = write() {
@@ -133,8 +132,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let cache = CompiledCache::open(home.path(), &engine).unwrap();
-        let component = Component::new(&engine, b"\0asm\x0d\0\x01\0").unwrap();
-        cache.store(&component, "a");
+        cache.store(&engine.precompile_component(b"\0asm\x0d\0\x01\0").unwrap(), "a");
         let mode = fs::metadata(cache.path("a")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(cache.load(&engine, "a").is_some());

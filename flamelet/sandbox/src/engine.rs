@@ -10,6 +10,7 @@ use wasmtime::{Config, Engine};
 use crate::admission;
 use crate::bindings::WorkerPre;
 use crate::cache::CompiledCache;
+use crate::compiler::Compiler;
 use crate::host;
 use crate::ready::Ready;
 use crate::state::HostState;
@@ -24,9 +25,15 @@ const COMPILE_WITHIN: Duration = Duration::from_mins(1);
 pub struct SandboxConfig {
     /// Folder for compiled components, private to the agent. None: nothing is kept on disk.
     pub cache: Option<PathBuf>,
+    /// Who compiles them.
+    pub compiler: Compiler,
     /// Compiles guests without the checks that end them: for measuring what these cost, and for nothing else.
     #[doc(hidden)]
     pub unmetered: bool,
+    /// Instances live in slots of a pool reserved at the start, instead of memory mapped for each: for measuring both.
+    #[cfg(feature = "pooling")]
+    #[doc(hidden)]
+    pub pooled: bool,
 }
 
 /// Why a component cannot run here.
@@ -48,10 +55,52 @@ pub struct Sandbox {
     ready: Arc<Ready>,
 }
 
+/// What decides what code an engine makes, and runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Settings {
+    /// Results are the same to the bit on every machine.
+    deterministic: bool,
+    /// Guests are not asked to yield.
+    unmetered: bool,
+}
+
+impl Settings {
+    /// For another process of the same program.
+    pub(crate) fn to_byte(self) -> u8 {
+        u8::from(self.deterministic) | (u8::from(self.unmetered) << 1)
+    }
+
+    /// What [`Settings::to_byte`] gave.
+    pub(crate) const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0..4 => Some(Self { deterministic: byte & 1 != 0, unmetered: byte & 2 != 0 }),
+            _ => None,
+        }
+    }
+
+    fn config(self) -> Config {
+        let mut config = Config::new();
+        config.wasm_component_model(true);
+        config.epoch_interruption(!self.unmetered);
+        // Its results differ between machines, and nobody asked for it.
+        config.wasm_relaxed_simd(false);
+        // The bits of a NaN are the machine's otherwise; it costs some time in loops over floats.
+        config.cranelift_nan_canonicalization(self.deterministic);
+        config
+    }
+
+    /// An engine that compiles alone.
+    pub(crate) fn engine(self) -> wasmtime::Result<Engine> {
+        Engine::new(&self.config())
+    }
+}
+
 /// An engine with all that belongs to its configuration.
 struct Plant {
+    settings: Settings,
     engine: Engine,
     linker: Linker<HostState>,
+    compiler: Compiler,
     cache: Option<CompiledCache>,
 }
 
@@ -131,14 +180,14 @@ impl Sandbox {
 impl Plant {
     fn new(config: &SandboxConfig, deterministic: bool) -> Result<Self, SandboxError> {
         let fault = |error: wasmtime::Error| SandboxError::Engine(format!("{error:#}"));
-        let mut settings = Config::new();
-        settings.wasm_component_model(true);
-        settings.epoch_interruption(!config.unmetered);
-        // Its results differ between machines, and nobody asked for it.
-        settings.wasm_relaxed_simd(false);
-        // The bits of a NaN are the machine's otherwise; it costs some time in loops over floats.
-        settings.cranelift_nan_canonicalization(deterministic);
-        let engine = Engine::new(&settings).map_err(fault)?;
+        let settings = Settings { deterministic, unmetered: config.unmetered };
+        #[cfg_attr(not(feature = "pooling"), expect(unused_mut, reason = "it is changed for pools alone"))]
+        let mut setup = settings.config();
+        #[cfg(feature = "pooling")]
+        if config.pooled {
+            setup.allocation_strategy(pool());
+        }
+        let engine = Engine::new(&setup).map_err(fault)?;
         let linker = host::linker(&engine).map_err(fault)?;
         let cache = match &config.cache {
             Some(folder) => Some(
@@ -158,7 +207,7 @@ impl Plant {
                 }
             })
             .map_err(|error| SandboxError::Engine(error.to_string()))?;
-        Ok(Self { engine, linker, cache })
+        Ok(Self { settings, engine, linker, compiler: config.compiler.clone(), cache })
     }
 
     fn make(&self, component: &[u8], sha256: Arc<str>, deterministic: bool) -> Result<Prepared, String> {
@@ -173,12 +222,37 @@ impl Plant {
             return Ok(found);
         }
         let started = std::time::Instant::now();
-        let compiled = Component::new(&self.engine, component)
-            .map_err(|error| format!("the component does not compile: {error:#}"))?;
+        let compiled = self.compiler.compile(&self.engine, self.settings, component)?;
         tracing::debug!(sha256, elapsed = ?started.elapsed(), "compiled a component");
         if let Some(cache) = &self.cache {
             cache.store(&compiled, sha256);
+            // Mapped from the file, its pages are the system's to drop.
+            if let Some(found) = cache.load(&self.engine, sha256) {
+                return Ok(found);
+            }
         }
-        Ok(compiled)
+        #[expect(unsafe_code, reason = "the bytes are what our own compiler made a moment ago")]
+        // SAFETY: they come from `Compiler::compile` alone; wasmtime checks version and configuration itself.
+        let loaded = unsafe { Component::deserialize(&self.engine, &compiled) };
+        loaded.map_err(|error| format!("the component does not load: {error:#}"))
     }
+}
+
+/// Slots for as many tasks as a flamelet has at most, each with a whole 32-bit memory: what is reserved is address space.
+#[cfg(feature = "pooling")]
+fn pool() -> wasmtime::PoolingAllocationConfig {
+    const TASKS: u32 = 16;
+    const PARTS: u32 = 8;
+    let mut pool = wasmtime::PoolingAllocationConfig::new();
+    pool.total_component_instances(TASKS)
+        .total_core_instances(TASKS * PARTS)
+        .total_memories(TASKS * PARTS)
+        .total_tables(TASKS * PARTS)
+        .total_stacks(TASKS)
+        .max_memory_size(1 << 32)
+        .table_elements(100_000)
+        .max_core_instance_size(16 << 20)
+        .max_component_instance_size(16 << 20)
+        .linear_memory_keep_resident(1 << 20);
+    pool
 }

@@ -14,6 +14,7 @@ mod bindings;
 mod cache;
 mod charge;
 mod clock;
+mod compiler;
 mod dataset;
 mod egress;
 mod engine;
@@ -35,6 +36,7 @@ mod text;
 mod usage;
 
 pub use audit::{Auditor, Departure, Route};
+pub use compiler::{Compiler, compile_if_asked};
 pub use dataset::{Dataset, DatasetError};
 pub use egress::{Allowance, Egress, Filters, Rounding};
 pub use engine::{Prepared, Sandbox, SandboxConfig, SandboxError};

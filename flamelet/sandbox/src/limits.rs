@@ -104,6 +104,11 @@ impl StoreLimiter {
     pub(crate) fn memory(&self) -> u64 {
         self.memory
     }
+
+    /// Elements of all tables, which never shrink.
+    pub(crate) fn table_elements(&self) -> usize {
+        self.tables
+    }
 }
 
 impl ResourceLimiter for StoreLimiter {

@@ -21,6 +21,8 @@ use crate::{Level, Limits, Prepared, Sandbox, TaskSpec};
 
 /// Time for saying goodbye on the channels after the guest returned.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
+/// How often a guest's use of its limits is told.
+const TELL_USAGE: Duration = Duration::from_secs(1);
 
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,8 +98,13 @@ fn store(prepared: &Prepared, spec: &Arc<TaskSpec>) -> (Store<HostState>, Arc<Gu
     store.set_hostcall_fuel(spec.limits.call_bytes);
     store.set_epoch_deadline(1);
     let (watch, mut last) = (Arc::clone(&meter), LastCall::default());
+    let (sink, mut told) = (Arc::clone(&spec.sink), Instant::now());
     store.epoch_deadline_callback(move |store| {
         watch.tick(&mut last, store.data().calls).map_err(wasmtime::Error::new)?;
+        if told.elapsed() >= TELL_USAGE {
+            told = Instant::now();
+            sink.using(&store.data().usage());
+        }
         Ok(UpdateDeadline::Yield(1))
     });
     (store, log, meter)

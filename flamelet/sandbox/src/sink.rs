@@ -39,6 +39,11 @@ pub trait TaskSink: Send + Sync + fmt::Debug {
     /// A model, as a safetensors file, as a result of the job. Ok once it is stored.
     async fn publish(&self, name: &str, file: Bytes) -> Result<(), SinkError>;
 
+    /// What the task has used so far, about once a second while its guest computes. Must not block.
+    fn using(&self, usage: &Usage) {
+        let _ = usage;
+    }
+
     /// What the task used, once, when it has ended. Must not block.
     fn usage(&self, usage: &Usage) {
         let _ = usage;

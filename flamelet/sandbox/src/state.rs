@@ -249,6 +249,7 @@ impl HostState {
         let left = self.gate.total();
         Usage {
             memory: self.limiter.memory(),
+            table_elements: self.limiter.table_elements(),
             tensor_bytes: self.quota.peak(),
             handles: self.peak_handles,
             cpu: self.meter.sample(),

@@ -1,12 +1,14 @@
-//! What a task used.
+//! What a task uses.
 
 use std::time::Duration;
 
-/// What a task used of its limits and let out, told once at its end.
+/// What a task has used of its limits and let out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Most guest memory at a time, in bytes.
     pub memory: u64,
+    /// Most table elements at a time.
+    pub table_elements: usize,
     /// Most bytes of tensors on the host at a time.
     pub tensor_bytes: u64,
     /// Most live handles at a time.

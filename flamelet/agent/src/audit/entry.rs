@@ -122,6 +122,7 @@ pub(crate) fn short(text: &str) -> String {
 pub(crate) fn used(usage: &Usage) -> Event {
     let usage = serde_json::json!({
         "memory": usage.memory,
+        "tableElements": usage.table_elements,
         "tensorBytes": usage.tensor_bytes,
         "handles": usage.handles,
         "cpuSeconds": usage.cpu.as_secs_f64(),

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::lanes::Lanes;
 use super::tls;
+use crate::lanes::Lanes;
+use crate::transport::Packet;
 
 /// Publishes that wait for the poller.
 const REQUESTS: usize = 4;
@@ -112,8 +113,10 @@ impl Poller {
                 }
                 Ok(Event::Incoming(Mqtt::Publish(publish))) => {
                     if let Some(lanes) = &self.lanes {
+                        let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else { continue };
+                        let packet = Packet { topic, payload: publish.payload, beside: None };
                         tokio::select! {
-                            () = lanes.deliver(publish) => {}
+                            () = lanes.deliver(packet) => {}
                             () = self.stop.cancelled() => return,
                         }
                     }

@@ -11,12 +11,11 @@
 
 mod address;
 mod connection;
-mod lanes;
 mod tls;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,16 +30,18 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::ChannelError;
 use crate::frame::commit;
+use crate::lanes::Lanes;
 use crate::topics;
 use crate::transport::{Incoming, Lane, Packet, Transport};
 use address::Address;
 use connection::{Connection, Link};
-use lanes::Lanes;
 pub use tls::{TlsIdentity, TlsSettings};
 
 /// Largest packet that is accepted, and announced to the broker. rumqttc's own default of 10 KiB would make every larger
 /// packet a fatal error that repeats for ever.
 const MAX_PACKET: u32 = 4 << 20;
+/// Packets that wait in a lane for its channel.
+const LANE: usize = 8;
 /// Publishes without an acknowledgement of the broker; a broker may announce less.
 const IN_FLIGHT: u16 = 16;
 /// Seconds that the broker keeps subscriptions and packets of a broken connection.
@@ -88,7 +89,6 @@ struct State {
     receiving: Arc<Connection>,
     publishing: Arc<Connection>,
     lanes: Arc<Lanes>,
-    next: AtomicU64,
     /// One subscription at a time, so that its acknowledgement is known by its turn.
     subscribing: tokio::sync::Mutex<()>,
     stop: CancellationToken,
@@ -110,14 +110,13 @@ impl MqttTransport {
             .map_err(|error| ChannelError::Internal(format!("the system gives no random bytes: {error}")))?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let lanes = Arc::new(Lanes::default());
+        let lanes = Arc::new(Lanes::new(LANE));
         let receiving = receiving_options(settings, &address, &carrier, topics::gone(job, me), &token);
         let publishing = basic_options(settings, &address, &carrier, "-out");
         let state = Arc::new(State {
             receiving: Connection::start(receiving, Some(Arc::clone(&lanes)), stop.clone(), &tasks),
             publishing: Connection::start(publishing, None, stop.clone(), &tasks),
             lanes,
-            next: AtomicU64::new(0),
             subscribing: tokio::sync::Mutex::default(),
             stop,
         });
@@ -313,8 +312,7 @@ impl Transport for MqttTransport {
         if self.state.stop.is_cancelled() {
             return Err(gone());
         }
-        let id = self.state.next.fetch_add(1, Ordering::Relaxed);
-        let incoming = self.state.lanes.open(id, filters.clone());
+        let (id, incoming) = self.state.lanes.open(filters.clone());
         // On connections that come up from here on the announcer subscribes for this lane, too.
         let began = self.state.receiving.link.borrow().clone();
         let mut up = self.state.up();

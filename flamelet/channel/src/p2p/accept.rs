@@ -109,7 +109,7 @@ async fn greet(
     let terms = Terms { incarnation: open.incarnation, by_lower: peer.id < state.me };
     let taken = peer.take(outgoing, Vec::new(), terms).map_err(refused)?;
     // Behind `take`: a lane that opens meanwhile finds the stream, or is among the filters.
-    peer.subscribe(state.filters());
+    peer.subscribe(state.wanted());
     Ok((peer, taken))
 }
 

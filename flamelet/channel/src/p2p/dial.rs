@@ -43,7 +43,7 @@ async fn watch_over(state: &State, peer: &Peer) {
         }
         if tokio::time::timeout(LOST_AFTER, standing.wait_for(Option::is_some)).await.is_err() {
             tracing::debug!(job = state.job, peer = %peer.id, "a peer is lost");
-            state.tell(Incoming::Lost(peer.id.clone()), |_| true).await;
+            state.lanes.tell(Incoming::Lost(peer.id.clone())).await;
         }
     }
 }
@@ -207,7 +207,7 @@ async fn greet(
         Refusal::Outdated => Status::unavailable("an earlier attempt of the end answers there"),
         Refusal::Doubled => Status::already_exists("it has dialled at the same time"),
     })?;
-    peer.subscribe(state.filters());
+    peer.subscribe(state.wanted());
     Ok(taken)
 }
 

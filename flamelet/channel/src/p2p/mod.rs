@@ -20,25 +20,25 @@ mod state;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use flame_model::EndId;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::ChannelError;
 use crate::frame::commit;
+use crate::lanes::Lanes;
 use crate::topics;
 use crate::transport::{Lane, Packet, Transport};
 pub use handshake::LinkSecret;
 use link::{Offer, Peer};
 pub use resolver::{Directory, Place, Resolver};
-use state::{State, Subscriber};
+use state::State;
 
 /// Version of the carrier's protocol.
 const VERSION: u32 = 1;
@@ -108,8 +108,7 @@ impl P2pTransport {
             incarnation: settings.incarnation,
             listens: listener.is_some(),
             peers,
-            lanes: Mutex::default(),
-            next: AtomicU64::new(0),
+            lanes: Lanes::new(LANE),
             unreachable: watch::Sender::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -213,7 +212,7 @@ async fn bind(listen: &Listen) -> Result<(TcpListener, String), ChannelError> {
 /// Channels that are still there when the transport ends learn that nothing comes any more.
 async fn end_lanes(state: Arc<State>) {
     state.stop.cancelled().await;
-    state.lanes().clear();
+    state.lanes.clear();
 }
 
 fn gone() -> ChannelError {
@@ -226,9 +225,7 @@ impl Transport for P2pTransport {
         if self.state.stop.is_cancelled() {
             return Err(gone());
         }
-        let id = self.state.next.fetch_add(1, Ordering::Relaxed);
-        let (queue, incoming) = mpsc::channel(LANE);
-        self.state.lanes().push(Subscriber { id, filters, queue });
+        let (id, incoming) = self.state.lanes.open(filters);
         self.state.subscribe();
         // No will is needed: a peer's own transport tells it that the stream broke. Nobody can disclose this token.
         let will = commit(&handshake::nonce()?);
@@ -236,7 +233,7 @@ impl Transport for P2pTransport {
     }
 
     async fn close(&self, lane: u64) {
-        self.state.lanes().retain(|subscriber| subscriber.id != lane);
+        self.state.lanes.close(lane);
         self.state.subscribe();
     }
 

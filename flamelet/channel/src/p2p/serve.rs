@@ -49,7 +49,7 @@ async fn read(
     mut greeted: bool,
 ) -> Result<(), Status> {
     if greeted {
-        state.tell(Incoming::Reached(peer.id.clone()), |_| true).await;
+        state.lanes.tell(Incoming::Reached(peer.id.clone())).await;
     }
     let mut beat = tokio::time::interval(BEAT);
     let mut dead_at = Instant::now() + DEAD_AFTER;
@@ -75,7 +75,7 @@ async fn read(
             Some(parcel::Body::Subscriptions(subscriptions)) => {
                 peer.subscribed(taken.number, checked(subscriptions.filters)?);
                 if !std::mem::replace(&mut greeted, true) {
-                    state.tell(Incoming::Reached(peer.id.clone()), |_| true).await;
+                    state.lanes.tell(Incoming::Reached(peer.id.clone())).await;
                 }
             }
             Some(parcel::Body::Beat(_)) => {}

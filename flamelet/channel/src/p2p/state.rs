@@ -1,30 +1,22 @@
 //! What the parts of a transport share: lanes, peers and bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use flame_model::EndId;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::link::Peer;
+use crate::lanes::Lanes;
 use crate::topics;
-use crate::transport::{Incoming, Packet};
+use crate::transport::Packet;
 
 /// What all queues to peers may hold together, and what all streams may have received and nobody read.
 const ALL_PEERS: usize = 64 << 20;
 /// Bounds of the share of one peer: what a window of the core needs, and what still makes progress.
 const SHARE: (usize, usize) = (1 << 20, 16 << 20);
-
-/// One subscriber.
-#[derive(Debug, Clone)]
-pub(super) struct Subscriber {
-    pub(super) id: u64,
-    pub(super) filters: Vec<String>,
-    pub(super) queue: mpsc::Sender<Incoming>,
-}
 
 pub(super) struct State {
     pub(super) job: String,
@@ -33,8 +25,7 @@ pub(super) struct State {
     /// Others can dial this end.
     pub(super) listens: bool,
     pub(super) peers: BTreeMap<EndId, Arc<Peer>>,
-    pub(super) lanes: Mutex<Vec<Subscriber>>,
-    pub(super) next: AtomicU64,
+    pub(super) lanes: Lanes,
     /// Ends that are here, and neither side listens.
     pub(super) unreachable: watch::Sender<BTreeSet<EndId>>,
     pub(super) stop: CancellationToken,
@@ -42,29 +33,15 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn lanes(&self) -> MutexGuard<'_, Vec<Subscriber>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What this side listens to.
-    pub(super) fn filters(&self) -> Vec<String> {
-        let filters: BTreeSet<String> = self.lanes().iter().flat_map(|lane| lane.filters.clone()).collect();
-        filters.into_iter().collect()
+    pub(super) fn wanted(&self) -> Vec<String> {
+        self.lanes.filters().into_iter().collect()
     }
 
     /// Tells all peers what this side listens to from now on.
     pub(super) fn subscribe(&self) {
         for peer in self.peers.values() {
-            peer.subscribe(self.filters());
-        }
-    }
-
-    /// Waits for slow lanes: the stream's window fills, and the sender waits.
-    pub(super) async fn tell(&self, incoming: Incoming, applies: impl Fn(&Subscriber) -> bool) {
-        let to: Vec<Subscriber> = self.lanes().iter().filter(|lane| applies(lane)).cloned().collect();
-        for lane in to {
-            // A closed lane is no error: its end has just left.
-            let _ = lane.queue.send(incoming.clone()).await;
+            peer.subscribe(self.wanted());
         }
     }
 
@@ -75,9 +52,7 @@ impl State {
             tracing::debug!(%from, "a packet that names another sender was dropped");
             return;
         }
-        let topic = packet.topic.clone();
-        let hit = |lane: &Subscriber| lane.filters.iter().any(|filter| topics::matches(filter, &topic));
-        self.tell(Incoming::Packet(packet), hit).await;
+        self.lanes.deliver(packet).await;
     }
 
     /// Notes whether a stream to this end is out of the question for now.

@@ -55,7 +55,8 @@ fn hyper(calls: u64, large: u64, repeat: u64, work: u64) -> [(&'static str, Stri
 async fn starts(config: &SandboxConfig, args: &Args, report: &Report) {
     let bytes = component(&guest("paces"));
     let stage = Stage::new(&["paces", "other"]);
-    let (mut cached, mut instances) = (Vec::new(), Vec::new());
+    let (mut cached, mut instances, mut pooled) = (Vec::new(), Vec::new(), Vec::new());
+    let pool = Arc::new(Sandbox::new(&SandboxConfig { pooled: true, ..config.clone() }).expect("a sandbox"));
     for _ in 0..=args.repeat {
         // A new one has nothing in memory.
         let sandbox = Arc::new(Sandbox::new(config).expect("a sandbox"));
@@ -66,14 +67,18 @@ async fn starts(config: &SandboxConfig, args: &Args, report: &Report) {
         let again = prepared.clone();
         to_its_end(&sandbox, prepared, spec).await;
         cached.push((watch.first("first") - began).as_secs_f64() * 1e3);
-        for _ in 0..20 {
-            let spec = stage.spec("paces", &hyper(0, 0, 0, 0), Vec::new(), &watch);
-            instances.push(again.instantiate(spec).await.expect("an instance").as_secs_f64() * 1e6);
+        let slotted = pool.prepare(&bytes, "paces").expect("it is admitted");
+        for (prepared, times) in [(&again, &mut instances), (&slotted, &mut pooled)] {
+            for _ in 0..20 {
+                let spec = stage.spec("paces", &hyper(0, 0, 0, 0), Vec::new(), &watch);
+                times.push(prepared.instantiate(spec).await.expect("an instance").as_secs_f64() * 1e6);
+            }
         }
     }
     // The first one compiled.
     case(report, "cached-start", median(&cached[1..]), "ms", None, Some(Goal::ValueAtMost(5.0)));
     case(report, "instantiate-on-demand", median(&instances[20..]), "us", None, Some(Goal::ValueAtMost(100.0)));
+    case(report, "instantiate-pooled", median(&pooled[20..]), "us", None, Some(Goal::ValueAtMost(100.0)));
 }
 
 /// What a host call takes, and numbers on their way in and out, beside memcpy of as many bytes.
