@@ -80,6 +80,8 @@ struct Round {
     samples: u64,
     metrics: MetricMeans,
     refused: Vec<Refused>,
+    /// Bytes of the updates that the rule holds.
+    held: u64,
 }
 
 impl std::fmt::Debug for Aggregator {
@@ -121,6 +123,15 @@ impl Aggregator {
         self.round.as_ref().map_or(0, |round| round.accepted)
     }
 
+    /// Bytes of updates that the open round keeps alive after their [`Aggregator::add`]: all of them where the rule does not
+    /// stream, those held back by `max-weight-share` otherwise. Accumulators are apart: one model in `f32` (`f64` for `f64` and
+    /// integers), twice that with `accumulate = "f64"` or `deterministic`, and once more for scaffold's control variates.
+    pub fn held_bytes(&self) -> u64 {
+        let held = self.round.as_ref().map_or(0, |round| round.held);
+        let back = self.share.as_ref().map_or(0, WeightShare::held_bytes);
+        if self.info.streams { back } else { held }
+    }
+
     /// What differential privacy has cost so far; `None` where no update is clipped.
     pub fn privacy(&self) -> Option<PrivacySpent> {
         self.privacy.as_ref().map(Privacy::spent)
@@ -149,6 +160,7 @@ impl Aggregator {
             samples: 0,
             metrics: MetricMeans::default(),
             refused: Vec::new(),
+            held: 0,
         });
         Ok(())
     }
@@ -228,6 +240,10 @@ impl Aggregator {
                 }
             }
             self.rule.check(&update)?;
+            if !self.info.streams {
+                let sizes = std::iter::once(update.model).chain(update.base).map(Model::byte_size);
+                round.held = sizes.fold(round.held, u64::saturating_add);
+            }
             if let Some(share) = &mut self.share {
                 for held in share.push(&update) {
                     self.rule.fold(&held.update(&round.base));

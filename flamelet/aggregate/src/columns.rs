@@ -19,8 +19,8 @@ use crate::wide::Summand;
 /// Most rows for a network; beyond, selecting in each column costs less.
 const MOST_ROWS: usize = 64;
 
-/// Elements of all rows of a block: they stay in a first-level cache.
-const BLOCK_ELEMENTS: usize = 4096;
+/// Elements of all rows of a block: they stay in the nearest caches, and rows are long enough for memory to be read ahead.
+const BLOCK_ELEMENTS: usize = 1 << 14;
 
 /// What a coordinate of the new model is made of.
 #[derive(Debug, Clone)]
@@ -219,7 +219,7 @@ pub(crate) fn columns(
 
 fn piece<T: Cell>(readings: &[Reading<'_>], start: usize, out: &mut [T], network: &[Comparator], pick: &Pick) {
     let rows = readings.len();
-    let width = (BLOCK_ELEMENTS / rows.max(1)).next_power_of_two().clamp(32, BLOCK / 2);
+    let width = (BLOCK_ELEMENTS / rows.max(1)).next_power_of_two().clamp(64, BLOCK);
     let mut scratch = vec![T::Value::default(); rows.saturating_mul(width)];
     let mut column = Vec::with_capacity(rows);
     for (i, out) in out.chunks_mut(width).enumerate() {

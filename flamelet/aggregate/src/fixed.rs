@@ -12,7 +12,7 @@ use crate::AggregateError;
 use crate::kernels::{blank, elements, elements_mut};
 use crate::numerics::Numerics;
 use crate::parallel::{CHUNK, Pieces, Threads};
-use crate::reading::{BLOCK, Reading, Wanted, chunks_of};
+use crate::reading::{Reading, Wanted, chunks_of};
 use crate::wide::{Summand, with_wide};
 
 /// No sum may reach this.
@@ -71,7 +71,11 @@ impl FixedSums {
                 let Some(slot) = slots.next() else { break };
                 pieces.push(range.len(), move || {
                     let mut most = 0.0_f64;
-                    each_block(reading, *wanted, range, |_, numbers| most = most.max(peak(numbers)));
+                    if is_raw(reading, *wanted) {
+                        most = with_element!(reading.x.dtype(), T => peak_of(part::<T>(reading.x, range)));
+                    } else {
+                        each_block(reading, *wanted, range, |_, numbers| most = most.max(peak_of(numbers)));
+                    }
                     *slot = scaled_peak(most, digits(reading.x.dtype()));
                 });
             }
@@ -200,8 +204,35 @@ fn each_block(
     }
 }
 
-fn peak(numbers: &[f64]) -> f64 {
-    numbers.iter().fold(0.0, |most, x| if x.abs() > most { x.abs() } else { most })
+/// Whether a tensor's elements are folded as they are stored.
+#[expect(clippy::float_cmp, reason = "1 is set, not computed, where nothing is clipped")]
+fn is_raw(reading: &Reading<'_>, wanted: Option<Wanted>) -> bool {
+    wanted.is_none() || (wanted == Some(Wanted::Delta) && !reading.full && reading.shrink == 1.0)
+}
+
+fn part<T: Element>(tensor: &Tensor, range: Range<usize>) -> &[T] {
+    elements::<T>(tensor).get(range).unwrap_or_default()
+}
+
+/// The largest of them without sign, by several maxima side by side.
+fn peak_of<T: Element>(numbers: &[T]) -> f64 {
+    match T::DTYPE {
+        // Exact in f32, which is twice as many at a time.
+        Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16 => f64::from(largest(numbers, 0.0, |x| x.to_f32().abs())),
+        _ => largest(numbers, 0.0, |x| x.to_f64().abs()),
+    }
+}
+
+fn largest<T: Copy, W: Copy + PartialOrd>(numbers: &[T], zero: W, size: impl Fn(T) -> W) -> W {
+    let larger = |most: W, x: W| if x > most { x } else { most };
+    let mut lanes = [zero; 16];
+    let (chunks, rest) = numbers.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, x) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, size(*x));
+        }
+    }
+    lanes.into_iter().chain(rest.iter().map(|x| size(*x))).fold(zero, larger)
 }
 
 /// No element of the block, scaled and rounded, is larger.
@@ -218,8 +249,13 @@ impl Chunk {
     fn fold(&mut self, reading: &Reading<'_>, wanted: Option<Wanted>, range: Range<usize>, weight: u64) {
         let (before, start, digits) = (self.bound, range.start, digits(reading.x.dtype()));
         let scale = f64::from(digits).exp2();
+        if is_raw(reading, wanted)
+            && with_element!(reading.x.dtype(), T => self.fold_small(part::<T>(reading.x, range.clone()), scale, weight))
+        {
+            return;
+        }
         each_block(reading, wanted, range, |block, numbers| {
-            let peak = scaled_peak(peak(numbers), digits);
+            let peak = scaled_peak(peak_of(numbers), digits);
             let bound = grown(before, peak, weight);
             if bound >= 1 << 63 {
                 self.sums.widen();
@@ -230,10 +266,14 @@ impl Chunk {
             match &mut self.sums {
                 Sums::Narrow(sums) => {
                     let sums = sums.get_mut(place).unwrap_or_default();
-                    #[expect(clippy::cast_possible_wrap, reason = "below 2⁶³: the product is, and both are at least 1")]
-                    let weight = weight as i64;
-                    if peak < 1 << 51 {
-                        add_small(sums, numbers, scale, weight);
+                    #[expect(
+                        clippy::cast_possible_wrap,
+                        clippy::cast_precision_loss,
+                        reason = "weights are below 2⁵³: samples, or in units of 2⁻²⁰"
+                    )]
+                    let (real, weight) = (weight as f64, weight as i64);
+                    if peak.saturating_mul(u128::from(weight.unsigned_abs())) < 1 << 51 {
+                        add_small(sums, numbers, scale, real);
                     } else {
                         #[expect(clippy::cast_possible_truncation, reason = "below 2⁶³, as the bound says")]
                         sums.iter_mut().zip(numbers).for_each(|(sum, x)| *sum += rounded(*x * scale) as i64 * weight);
@@ -249,6 +289,24 @@ impl Chunk {
     }
 }
 
+impl Chunk {
+    /// Folds elements as they are stored in one pass, where they and the sums are small enough; tells whether it did.
+    #[expect(clippy::cast_precision_loss, reason = "weights are below 2⁵³: samples, or in units of 2⁻²⁰")]
+    fn fold_small<T: Element>(&mut self, numbers: &[T], scale: f64, weight: u64) -> bool {
+        let peak = (peak_of(numbers) * scale).ceil();
+        let Sums::Narrow(sums) = &mut self.sums else { return false };
+        let product = peak * weight as f64;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below 2⁵¹ and not negative")]
+        let bound = if product < 2_f64.powi(51) { self.bound.saturating_add(product as u128) } else { u128::MAX };
+        if bound >= 1 << 63 {
+            return false;
+        }
+        self.bound = bound;
+        add_small(sums, numbers, scale, weight as f64);
+        true
+    }
+}
+
 impl Sums {
     fn widen(&mut self) {
         if let Self::Narrow(sums) = self {
@@ -257,15 +315,14 @@ impl Sums {
     }
 }
 
-/// Scaled numbers below 2⁵¹: rounded by the adder, half to even.
+/// Scaled numbers and their products with the weight are below 2⁵¹: rounded by the adder, half to even, and multiplied exactly.
 #[expect(clippy::cast_possible_wrap, reason = "bits")]
-fn add_small(sums: &mut [i64], numbers: &[f64], scale: f64, weight: i64) {
+fn add_small<T: Element>(sums: &mut [i64], numbers: &[T], scale: f64, weight: f64) {
     const ZERO: i64 = MAGIC.to_bits() as i64;
-    for (sums, numbers) in sums.chunks_mut(BLOCK).zip(numbers.chunks(BLOCK)) {
-        for (sum, x) in sums.iter_mut().zip(numbers) {
-            let whole = ((x * scale + MAGIC).to_bits() as i64).wrapping_sub(ZERO);
-            *sum = sum.wrapping_add(whole.wrapping_mul(weight));
-        }
+    for (sum, x) in sums.iter_mut().zip(numbers) {
+        let whole = (x.to_f64() * scale + MAGIC) - MAGIC;
+        let product = (whole * weight + MAGIC).to_bits() as i64;
+        *sum = sum.wrapping_add(product.wrapping_sub(ZERO));
     }
 }
 
@@ -283,7 +340,7 @@ mod tests {
     fn both_ways_of_rounding_agree_and_go_half_to_even() {
         for (x, whole) in [(0.5, 0), (1.5, 2), (2.5, 2), (-0.5, 0), (-1.5, -2), (3.2, 3), (-7.9, -8)] {
             let mut sums = [0];
-            add_small(&mut sums, &[x], 1.0, 3);
+            add_small(&mut sums, &[x], 1.0, 3.0);
             assert_eq!((i128::from(sums[0]), rounded(x)), (3 * whole, whole), "{x}");
         }
         assert_eq!(rounded(2_f64.powi(100)), 1 << 100);

@@ -46,6 +46,11 @@ impl Held {
         &self.about.source
     }
 
+    pub(crate) fn byte_size(&self) -> u64 {
+        let own_base = self.base.as_ref().map_or(0, Model::byte_size);
+        self.model.byte_size().saturating_add(own_base)
+    }
+
     fn bytes(&self) -> impl Iterator<Item = &[u8]> {
         self.model.iter().map(|(_, tensor)| tensor.bytes())
     }

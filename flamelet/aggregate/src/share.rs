@@ -27,6 +27,11 @@ impl WeightShare {
         *self = Self::new(self.share);
     }
 
+    /// Bytes of the updates that are held back.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held.iter().map(Held::byte_size).fold(0, u64::saturating_add)
+    }
+
     /// Takes an update and gives back those that are certain to stay below the cap.
     pub(crate) fn push(&mut self, update: &Update<'_>) -> Vec<Held> {
         self.held.push(Held::of(update));

@@ -3,6 +3,7 @@
 //! They start real processes: one for each end, one for each broker. What a figure and its limit mean is in
 //! `docs/benchmarks.md`. A new benchmark is a module with a `run`, and an entry in [`Bench`].
 
+mod aggregate;
 mod bare;
 mod brokers;
 mod channel;
@@ -47,6 +48,8 @@ enum Bench {
     Round(round::Args),
     /// What the sandbox costs: starting a guest, crossing its boundary, keeping it within limits.
     Sandbox(sandbox::Args),
+    /// Aggregation rules beside a plain loop over the same bytes, their memory, and Flower's averages.
+    Aggregate(aggregate::Args),
     /// One end, in a process of its own.
     #[command(hide = true)]
     Peer(peer::PeerArgs),
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
     match args.bench {
         Bench::Channel(args) => runtime.block_on(channel::run(&args)),
         Bench::Round(args) => round::run(&args),
+        Bench::Aggregate(args) => aggregate::run(&args),
         Bench::Sandbox(args) => runtime.block_on(sandbox::run(&args)),
         Bench::Peer(args) => runtime.block_on(peer::run(args)),
         Bench::Broker => runtime.block_on(brokers::serve()),
