@@ -23,6 +23,8 @@ pub struct InProcessDeployer {
     datasets: Vec<Arc<Dataset>>,
     /// Joins the agents that it places.
     hub: Arc<InprocHub>,
+    /// For what tasks keep over their restarts; none: they keep nothing.
+    state_dir: Option<PathBuf>,
     running: Mutex<HashMap<AgentId, Placed>>,
 }
 
@@ -35,7 +37,13 @@ struct Placed {
 impl InProcessDeployer {
     /// A deployer that grants `datasets` to the tasks that it places.
     pub fn new(sandbox: Arc<Sandbox>, datasets: Vec<Arc<Dataset>>) -> Self {
-        Self { sandbox, datasets, hub: Arc::default(), running: Mutex::default() }
+        Self { sandbox, datasets, hub: Arc::default(), state_dir: None, running: Mutex::default() }
+    }
+
+    /// The same, whose tasks keep their checkpoints in a folder.
+    #[must_use]
+    pub fn keeping_state(self, folder: PathBuf) -> Self {
+        Self { state_dir: Some(folder), ..self }
     }
 
     /// The data that a task gets: its own, where the platform hands it some, and otherwise what the operator grants.
@@ -88,6 +96,7 @@ impl Deployer for InProcessDeployer {
                 advertise: launch.p2p_advertise.map(|host| format!("{host}:0")),
             }),
             metrics: Arc::default(),
+            state_dir: self.state_dir.clone(),
             inproc: Some(Arc::clone(&self.hub)),
         };
         let shutdown = CancellationToken::new();

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
             Some(url) => BrokerChoice::External { url, username: None, password: None, ca: None },
             None => BrokerChoice::Embedded { listen: SocketAddr::new(args.listen, args.broker_port) },
         },
-        deployer: Arc::new(InProcessDeployer::new(sandbox, datasets)),
+        deployer: Arc::new(InProcessDeployer::new(sandbox, datasets).keeping_state(home.join("state"))),
         system_data: Vec::new(),
         advertise_host: None,
         skip_admission: false,

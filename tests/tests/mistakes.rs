@@ -146,8 +146,14 @@ fn what_a_job_asks_for_and_nobody_does_is_refused() {
     std::fs::write(
         flame.example().join("more.json"),
         r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromUser": {"default": 1}}, "baseModel": {"name": "m", "version": 1},
-            "selector": {"sort": "oort", "kwargs": {}}}"#,
+            "optimizer": {"sort": "fedadam", "kwargs": {"etta": 1}}}"#,
     )
     .unwrap();
-    one_paragraph(&flame.types("flamectl create job more.json"), &["baseModel", "oort"]);
+    one_paragraph(&flame.types("flamectl create job more.json"), &["baseModel", "etta"]);
+    std::fs::write(
+        flame.example().join("selector.json"),
+        r#"{"designId": "d", "backend": "mqtt", "dataSpec": {"fromUser": {"default": 1}}, "selector": {"sort": "oort", "kwargs": {}}}"#,
+    )
+    .unwrap();
+    one_paragraph(&flame.types("flamectl create job selector.json"), &["selector.json", "oort", "needs its option k"]);
 }

@@ -36,6 +36,9 @@ pub struct TaskGrant {
     pub code: CodeRef,
     /// The job's aggregation rule, where it names one.
     pub optimizer: Option<OptimizerChoice>,
+    /// How an aggregator selects ends, where the job says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<OptimizerChoice>,
     /// The data set that the job names for evaluation.
     pub evaluation_data: Option<String>,
     /// What the job asks for this role.
@@ -143,12 +146,12 @@ pub struct CodeSignature {
     pub signature: String,
 }
 
-/// An aggregation rule and its options (`modelSpec.optimizer`).
+/// An aggregation rule (`modelSpec.optimizer`) or a selector (`modelSpec.selector`) and its options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OptimizerChoice {
-    /// Name of the rule in the aggregation catalogue.
+    /// Its name.
     pub sort: String,
     /// Its options.
     #[serde(default)]

@@ -9,6 +9,7 @@ use crate::names::{NAME_RULE, is_name};
 use crate::problem::{Problem, Problems};
 use crate::reader::{At, Object, Reader};
 use crate::schema::Backend;
+use crate::selector;
 
 /// Gives the text of a file that a job file names, or says why it cannot be read.
 pub type Loader<'a> = dyn Fn(&str) -> Result<String, String> + 'a;
@@ -340,7 +341,10 @@ fn read_model_fields(r: &mut Reader, object: &Object<'_>, job: &mut JobSpec) {
     if let Some(choice) = object.get("optimizer").and_then(|at| read_choice(r, &at)) {
         job.optimizer = Some(choice);
     }
-    if let Some(choice) = object.get("selector").and_then(|at| read_choice(r, &at)) {
+    if let Some(at) = object.get("selector")
+        && let Some(choice) = read_choice(r, &at)
+    {
+        selector::check(r, &at, &choice);
         job.selector = Some(choice);
     }
 }

@@ -37,6 +37,7 @@ mod problem;
 mod reader;
 mod schema;
 mod seats;
+mod selector;
 
 pub use compression::{Compression, MessageForm, TensorEncoding};
 pub use document::MAX_FILE_BYTES;
@@ -47,3 +48,4 @@ pub use job::{BaseModel, Choice, DataSpec, JobSpec, Priority, Resources, RoleDat
 pub use job_file::Loader;
 pub use problem::{MAX_PROBLEMS, Problem, Problems};
 pub use schema::{Backend, Channel, DEFAULT_GROUP, GroupBy, GroupKind, MAX_CHANNELS, MAX_ROLES, Role, Schema};
+pub use selector::{SELECTORS, SelectorInfo, SelectorOption, SelectorRange};

@@ -148,6 +148,7 @@ impl Participants {
                 broker_tls: TlsSettings::default(),
                 p2p_listen: AgentConfig::default_p2p_listen(&server.notifier_addr().to_string()),
                 metrics: Arc::default(),
+                state_dir: None,
                 inproc: None,
             };
             let (sandbox, shutdown) = (Arc::clone(sandbox), shutdown.clone());

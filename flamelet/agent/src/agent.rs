@@ -100,6 +100,7 @@ pub async fn run(
                 let ended = ended.unwrap_or_else(|_| Ended::failed("the agent failed while it ran the task"));
                 tracing::info!(task = %config.id, outcome = ?ended.outcome, "ended");
                 last_word(&ended, &reports, &mut notices, &mut session).await;
+                forget(&config, &ended.outcome);
                 return Ok(ended.outcome);
             }
             () = shutdown.cancelled() => {
@@ -131,6 +132,16 @@ pub async fn run_all(
         ends.push((id, end));
     }
     ends
+}
+
+/// A task that will not run again keeps nothing. That of one that failed is left for who wants to look.
+fn forget(config: &AgentConfig, outcome: &Outcome) {
+    let (Some(folder), Ok(task)) = (&config.state_dir, crate::grant::end(config.id.as_str())) else { return };
+    if !matches!(outcome, Outcome::Failed(_))
+        && let Err(error) = flame_sandbox::remove_checkpoint(folder, &task)
+    {
+        tracing::warn!(%error, folder = %folder.display(), "the task's checkpoint could not be removed");
+    }
 }
 
 async fn wait_for(task: &mut Option<RunningTask>) -> Result<Ended, oneshot::error::RecvError> {
@@ -341,7 +352,8 @@ async fn prepare(
     };
     let sink: Arc<dyn TaskSink> = reporter.clone();
     // Of its own: whoever ends the guest does not end the task's supervision.
-    let spec = task_spec(grant, terms, &transports, sink, auditor, stop.child_token());
+    let state_dir = config.state_dir.clone();
+    let spec = task_spec(grant, terms, &transports, sink, auditor, state_dir, stop.child_token());
     Ok((prepared, spec.map_err(|error| error.to_string())?, transports))
 }
 

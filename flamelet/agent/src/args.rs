@@ -70,6 +70,9 @@ pub struct Args {
     /// Where to answer `GET /metrics` for Prometheus with what the tasks use of their limits [default: nowhere].
     #[arg(long, value_name = "HOST:PORT", env = "FLAME_METRICS")]
     pub metrics: Option<SocketAddr>,
+    /// Folder for what a task keeps over its restarts, private to this agent [default: $FLAME_HOME/state, or ~/.flame/state].
+    #[arg(long, value_name = "DIR", env = "FLAME_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Folder for compiled components, private to this agent.
     #[arg(long, value_name = "DIR", env = "FLAME_CACHE_DIR")]
     pub cache_dir: Option<PathBuf>,
@@ -144,6 +147,8 @@ pub struct AgentConfig {
     pub p2p_listen: Option<Listen>,
     /// Counts what the task uses of its limits.
     pub metrics: Arc<Metrics>,
+    /// Folder for what the task keeps over its restarts; none: it keeps nothing.
+    pub state_dir: Option<PathBuf>,
     /// Joins the agents of one process: for channels with the backend `inproc`.
     pub inproc: Option<Arc<InprocHub>>,
 }
@@ -217,6 +222,7 @@ impl Args {
             broker_tls: self.broker.load()?,
             p2p_listen: self.listen()?,
             metrics: Arc::default(),
+            state_dir: Some(self.state_dir.clone().unwrap_or_else(|| flame_home().join("state"))),
             inproc: None,
         })
     }
@@ -258,8 +264,13 @@ impl Args {
 
 /// `audit.log` in `$FLAME_HOME`, or in `~/.flame`.
 pub(crate) fn default_audit_log() -> PathBuf {
+    flame_home().join("audit.log")
+}
+
+/// `$FLAME_HOME`, or `~/.flame`.
+fn flame_home() -> PathBuf {
     let home = std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from);
-    std::env::var_os("FLAME_HOME").map_or_else(|| home.join(".flame"), PathBuf::from).join("audit.log")
+    std::env::var_os("FLAME_HOME").map_or_else(|| home.join(".flame"), PathBuf::from)
 }
 
 fn agent_id() -> anyhow::Result<AgentId> {

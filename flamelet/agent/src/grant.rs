@@ -1,5 +1,6 @@
 //! From the control plane's grant to what the sandbox takes: the one place where the two meet.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub(crate) fn task_spec(
     transports: &Transports,
     sink: Arc<dyn TaskSink>,
     audit: Option<Arc<dyn Auditor>>,
+    state_dir: Option<PathBuf>,
     stop: CancellationToken,
 ) -> Result<TaskSpec, GrantError> {
     let channels = grant
@@ -44,9 +46,11 @@ pub(crate) fn task_spec(
         datasets: terms.datasets,
         evaluation_data: grant.evaluation_data,
         optimizer: grant.optimizer.map(optimizer).transpose()?.unwrap_or_default(),
+        selector: grant.selector.map(selector),
         limits: terms.limits,
         egress: terms.egress,
         auditor: audit,
+        state_dir,
         deterministic: grant.deterministic,
         sink,
         stop,
@@ -143,6 +147,11 @@ fn optimizer(choice: OptimizerChoice) -> Result<OptimizerSpec, GrantError> {
         })
     };
     Ok(OptimizerSpec { rule: choice.sort, options: choice.kwargs.into_iter().map(option).collect::<Result<_, _>>()? })
+}
+
+/// As the guest reads it.
+fn selector(choice: OptimizerChoice) -> String {
+    serde_json::json!({"sort": choice.sort, "kwargs": choice.kwargs}).to_string()
 }
 
 #[cfg(test)]

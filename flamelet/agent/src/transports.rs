@@ -185,6 +185,7 @@ mod tests {
             channels,
             code: CodeRef { sha256: String::new(), size: 0, signatures: Vec::new() },
             optimizer: None,
+            selector: None,
             evaluation_data: None,
             resources: TaskResources::default(),
             deterministic: false,
@@ -204,6 +205,7 @@ mod tests {
             broker_tls: flame_channel::mqtt::TlsSettings::default(),
             p2p_listen: listen.then(|| Listen { address: "127.0.0.1:0".into(), advertise: None }),
             metrics: Arc::default(),
+            state_dir: None,
             inproc: None,
         }
     }

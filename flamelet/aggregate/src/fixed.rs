@@ -216,15 +216,23 @@ fn part<T: Element>(tensor: &Tensor, range: Range<usize>) -> &[T] {
 
 /// The largest of them without sign, by several maxima side by side.
 fn peak_of<T: Element>(numbers: &[T]) -> f64 {
-    let larger = |most: f64, x: f64| if x.abs() > most { x.abs() } else { most };
-    let mut lanes = [0.0_f64; 8];
-    let (chunks, rest) = numbers.as_chunks::<8>();
+    match T::DTYPE {
+        // Exact in f32, which is twice as many at a time.
+        Dtype::Float32 | Dtype::Float16 | Dtype::Bfloat16 => f64::from(largest(numbers, 0.0, |x| x.to_f32().abs())),
+        _ => largest(numbers, 0.0, |x| x.to_f64().abs()),
+    }
+}
+
+fn largest<T: Copy, W: Copy + PartialOrd>(numbers: &[T], zero: W, size: impl Fn(T) -> W) -> W {
+    let larger = |most: W, x: W| if x > most { x } else { most };
+    let mut lanes = [zero; 16];
+    let (chunks, rest) = numbers.as_chunks::<16>();
     for chunk in chunks {
         for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = larger(*lane, x.to_f64());
+            *lane = larger(*lane, size(*x));
         }
     }
-    lanes.into_iter().chain(rest.iter().map(|x| x.to_f64())).fold(0.0, larger)
+    lanes.into_iter().chain(rest.iter().map(|x| size(*x))).fold(zero, larger)
 }
 
 /// No element of the block, scaled and rounded, is larger.

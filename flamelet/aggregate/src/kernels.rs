@@ -90,42 +90,45 @@ pub(crate) fn fold<'a>(
     pieces.run(threads);
 }
 
-#[expect(clippy::float_cmp, reason = "1 is set, not computed, where nothing is clipped")]
 fn fold_piece<W: Wide>(mean: &mut [W], reading: &Reading<'_>, wanted: Option<Wanted>, range: Range<usize>, how: Fold) {
-    fn step<W: Wide>(mean: &mut W, rate: f64, x: f64) {
-        let old = mean.to_f64();
-        *mean = W::from_f64(old + rate * (x - old));
-    }
-    fn whole<T: Summand, W: Wide>(mean: &mut [W], x: &[T], how: Fold) {
+    /// Takes numbers that `number` makes of elements in.
+    fn run<T: Element, W: Wide>(mean: &mut [W], x: &[T], how: Fold, number: impl Fn(T) -> f64) {
         let zip = Zip::from(ArrayViewMut1::from(mean)).and(ArrayView1::from(x));
         if how.first {
-            zip.for_each(|mean, x| *mean = W::from_f64(how.rate * x.to_f64()));
+            zip.for_each(|mean, x| *mean = W::from_f64(how.rate * number(*x)));
         } else {
-            zip.for_each(|mean, x| step(mean, how.rate, x.to_f64()));
+            zip.for_each(|mean, x| step(mean, how.rate, number(*x)));
         }
     }
-    fn difference<T: Summand, W: Wide>(mean: &mut [W], x: &[T], base: &[T], how: Fold) {
+    fn difference<T: Summand, W: Wide>(mean: &mut [W], x: &[T], base: &[T], how: Fold, shrink: f64) {
         let zip = Zip::from(ArrayViewMut1::from(mean)).and(ArrayView1::from(x)).and(ArrayView1::from(base));
         if how.first {
-            zip.for_each(|mean, x, base| *mean = W::from_f64(how.rate * x.offset(*base)));
+            zip.for_each(|mean, x, base| *mean = W::from_f64(how.rate * (shrink * x.offset(*base))));
         } else {
-            zip.for_each(|mean, x, base| step(mean, how.rate, x.offset(*base)));
+            zip.for_each(|mean, x, base| step(mean, how.rate, shrink * x.offset(*base)));
         }
     }
-    let plain = reading.shrink == 1.0 && wanted == Some(Wanted::Delta);
+    let shrink = reading.shrink;
     with_element!(reading.x.dtype(), T => match wanted {
-        None => whole::<T, W>(mean, part(reading.x, range), how),
-        Some(_) if plain && !reading.full => whole::<T, W>(mean, part(reading.x, range), how),
-        Some(_) if plain => difference::<T, W>(mean, part(reading.x, range.clone()), part(reading.base, range), how),
+        None => run::<T, W>(mean, part(reading.x, range), how, T::to_f64),
+        Some(Wanted::Delta) if reading.full => {
+            difference::<T, W>(mean, part(reading.x, range.clone()), part(reading.base, range), how, shrink);
+        }
+        Some(Wanted::Delta) => run::<T, W>(mean, part(reading.x, range), how, |x| shrink * x.to_f64()),
         Some(wanted) => {
             let start = range.start;
             reading.blocks(wanted, range, |block, numbers| {
                 let at = block.start.saturating_sub(start);
                 let mean = mean.get_mut(at..at.saturating_add(numbers.len())).unwrap_or_default();
-                whole::<f64, W>(mean, numbers, how);
+                run::<f64, W>(mean, numbers, how, std::convert::identity);
             });
         }
     });
+}
+
+fn step<W: Wide>(mean: &mut W, rate: f64, x: f64) {
+    let old = mean.to_f64();
+    *mean = W::from_f64(old + rate * (x - old));
 }
 
 /// `wide += x`, of each tensor what the reading's δ is, computed in `f64`.
@@ -174,7 +177,13 @@ pub(crate) fn settle(base: &Model, step: Model, factor: f64, threads: Threads) -
         }
     }
     pieces.run(threads);
-    Ok(settled.into_iter().map(|Settled { name, step, out, .. }| (name, out.unwrap_or(step))).collect())
+    let finished = |Settled { name, base, step, out }: Settled<'_>| {
+        let tensor = out.unwrap_or(step);
+        // A mean of finite numbers in f32 lies between them. In f64 their differences may overflow.
+        let between = factor == 0.0 && base.dtype().is_float() && base.dtype() != Dtype::Float64;
+        (name, if between { tensor.known_finite() } else { tensor })
+    };
+    Ok(settled.into_iter().map(finished).collect())
 }
 
 fn settle_in_place<'a, W: Wide>(pieces: &mut Pieces<'a>, base: &'a Tensor, step: &'a mut Tensor, factor: f64) {

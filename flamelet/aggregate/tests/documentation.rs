@@ -7,12 +7,15 @@ use std::path::Path;
 use flame_aggregate::{OptionInfo, common_options, rules};
 
 fn options<'a>(options: impl Iterator<Item = &'a OptionInfo>) -> String {
-    let one = |option: &OptionInfo| format!("`{}` ({}): {}", option.name, option.default.unwrap_or("required"), option.doc);
+    let one =
+        |option: &OptionInfo| format!("`{}` ({}): {}", option.name, option.default.unwrap_or("required"), option.doc);
     options.map(one).collect::<Vec<_>>().join("<br>")
 }
 
 fn rule_table() -> String {
-    let mut table = "\n| rule | what it does | streams | weighs | noise | options (default) |\n|---|---|---|---|---|---|\n".to_owned();
+    let mut table =
+        "\n| rule | what it does | streams | weighs | noise | options (default) |\n|---|---|---|---|---|---|\n"
+            .to_owned();
     let said = |yes| if yes { "yes" } else { "no" };
     for rule in rules() {
         let options = if rule.options.is_empty() { "–".to_owned() } else { options(rule.options.iter()) };
@@ -48,7 +51,10 @@ fn the_documentation_lists_what_there_is() {
         std::fs::write(path, expected).unwrap();
         return;
     }
-    assert!(page == expected, "docs/aggregation.md is out of date: UPDATE_DOCS=1 cargo test -p flame-aggregate --test documentation");
+    assert!(
+        page == expected,
+        "docs/aggregation.md is out of date: UPDATE_DOCS=1 cargo test -p flame-aggregate --test documentation"
+    );
 }
 
 #[test]

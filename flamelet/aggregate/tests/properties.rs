@@ -149,6 +149,21 @@ proptest! {
 }
 
 #[test]
+fn accumulating_in_f64_keeps_what_f32_rounds_away() {
+    let value = |i: u32| 1.0 + (i * 37 % 1000) as f32 * 1e-6;
+    let exact = (0..1000).map(|i| f64::from(value(i))).sum::<f64>() / 1000.0;
+    let off = |kind: &str| {
+        let options = [("accumulate".to_owned(), flame_aggregate::OptionValue::Text(kind.to_owned()))];
+        let mut fedavg = flame_aggregate::Aggregator::create("fedavg", &options).unwrap();
+        let updates: Vec<_> = (0..1000).map(|i| (f32s(&[value(i)]), 1)).collect();
+        let found = round(&mut fedavg, &f32s(&[0.0]), &updates).unwrap().model.flat_f32()[0];
+        (f64::from(found) - exact).abs()
+    };
+    assert!(off("f64") <= 2_f64.powi(-24), "{}", off("f64"));
+    assert!(off("f32") <= 1000.0 * 2_f64.powi(-24), "{}", off("f32"));
+}
+
+#[test]
 fn zero_sized_tensors_and_models_without_tensors_pass_through() {
     let empty: Model = [
         ("a", Tensor::zeros(&[0, 3], Dtype::Float32).unwrap()),

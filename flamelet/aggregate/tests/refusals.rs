@@ -194,3 +194,42 @@ fn metrics_that_are_not_numbers_do_not_spoil_the_mean() {
     assert_eq!(metrics.iter().map(|metric| metric.name.as_str()).collect::<Vec<_>>(), ["loss", "a", "b", "c"]);
     assert!((metrics[0].value - 1.75).abs() < 1e-12);
 }
+
+#[test]
+fn what_fixed_point_has_no_room_for_is_refused_and_leaves_the_round_as_it_was() {
+    let options = [("deterministic".to_owned(), OptionValue::Flag(true))];
+    let start = f32s(&[1.0, 2.0]);
+    for name in ["fedavg", "fedavgm", "fedadam", "scaffold", "fednova", "norm-bound", "fltrust", "qfedavg"] {
+        let numbers = common::every_rule().into_iter().find(|(rule, _)| *rule == name).unwrap().1;
+        let mut rule = common::rule_with(name, &numbers, &[("deterministic", OptionValue::Flag(true))]);
+        begin(&mut rule, &start).unwrap();
+        common::add(&mut rule, &f32s(&[3.0, 4.0]), &from("good", Form::Full, 5)).unwrap();
+        let refused = common::add(&mut rule, &f32s(&[1.0, 1e35]), &from("bad", Form::Full, 1));
+        // These scale the update down first.
+        if !["norm-bound", "fltrust"].contains(&name) {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("bad") && error.contains("deterministic"), "{name}: {error}");
+            assert_eq!(rule.accepted(), 1, "{name}");
+        }
+        assert!(rule.finish().is_ok(), "{name}");
+    }
+    let mut fedavg = Aggregator::create("fedavg", &options).unwrap();
+    let outcome = round(&mut fedavg, &start, &[(f32s(&[1e12, -1e12]), 1 << 40), (f32s(&[0.0; 2]), 1 << 40)]).unwrap();
+    assert_eq!(outcome.model, f32s(&[5e11, -5e11]), "sums that leave 64 bits stay exact");
+}
+
+#[test]
+fn the_outcome_lists_who_was_refused_and_why() {
+    let base = f32s(&[1.0]);
+    let mut fedavg = rule("fedavg", &[]);
+    fedavg.begin(&base, &[]).unwrap();
+    assert!(fedavg.add(&f32s(&[f32::NAN]), &from("a", Form::Full, 1), None, &[]).is_err());
+    assert!(fedavg.add(&f32s(&[1.0, 2.0]), &from("b", Form::Full, 1), None, &[]).is_err());
+    fedavg.add(&f32s(&[2.0]), &from("c", Form::Full, 1), None, &[]).unwrap();
+    let outcome = fedavg.finish().unwrap();
+    let refused: Vec<_> = outcome.refused.iter().map(|refused| refused.source.as_str()).collect();
+    assert_eq!(refused, ["a", "b"]);
+    assert!(outcome.refused[0].reason.contains("NaN") && outcome.refused[1].reason.contains("\"w\""));
+    fedavg.begin(&base, &[]).unwrap();
+    assert!(fedavg.finish().unwrap().refused.is_empty(), "they are of one round");
+}

@@ -168,6 +168,14 @@ impl Tensor {
         )
     }
 
+    /// Remembers that no element is NaN or infinite, for whoever computed them so that none can be: nobody looks again.
+    #[must_use]
+    pub fn known_finite(self) -> Self {
+        // Where somebody has looked already, that stands.
+        let _ = self.finite.set(true);
+        self
+    }
+
     /// Σ x² in `f64`.
     pub fn sum_of_squares(&self) -> f64 {
         with_element!(self.dtype, T => kernels::sum_of_squares(self.as_slice::<T>().unwrap_or_default()))

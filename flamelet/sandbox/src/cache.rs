@@ -79,19 +79,19 @@ fn fingerprint(engine: &Engine) -> String {
 }
 
 #[cfg(unix)]
-fn make_private(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
 }
 
 #[cfg(unix)]
-fn is_ours(about: &fs::Metadata) -> bool {
+pub(crate) fn is_ours(about: &fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     about.uid() == rustix::process::geteuid().as_raw()
 }
 
 /// A new file that this user alone can read and write; never one that is there.
-fn private_file() -> fs::OpenOptions {
+pub(crate) fn private_file() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -100,12 +100,12 @@ fn private_file() -> fs::OpenOptions {
 }
 
 #[cfg(not(unix))]
-fn make_private(_folder: &Path) -> std::io::Result<()> {
+pub(crate) fn make_private(_folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
 #[cfg(not(unix))]
-fn is_ours(_about: &fs::Metadata) -> bool {
+pub(crate) fn is_ours(_about: &fs::Metadata) -> bool {
     true
 }
 

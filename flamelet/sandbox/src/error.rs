@@ -99,6 +99,7 @@ impl From<AggregateError> for HostError {
             AggregateError::ShapeMismatch { .. } => Error::ShapeMismatch(text),
             AggregateError::NotFinite { .. } => Error::NotFinite(text),
             AggregateError::NotEnough { .. } => Error::NotEnough(text),
+            AggregateError::BudgetSpent { .. } => Error::BudgetSpent(text),
             AggregateError::Memory(_) => Error::LimitExceeded(text),
             _ => Error::InvalidArgument(text),
         })

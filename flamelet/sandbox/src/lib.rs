@@ -9,10 +9,12 @@
 //! into a [`TaskSink`].
 
 mod admission;
+mod appetite;
 mod audit;
 mod bindings;
 mod cache;
 mod charge;
+mod checkpoint;
 mod clock;
 mod compiler;
 mod dataset;
@@ -36,6 +38,7 @@ mod text;
 mod usage;
 
 pub use audit::{Auditor, Departure, Route};
+pub use checkpoint::remove_checkpoint;
 pub use compiler::{Compiler, compile_if_asked};
 pub use dataset::{Dataset, DatasetError};
 pub use egress::{Allowance, Egress, Filters, Rounding};

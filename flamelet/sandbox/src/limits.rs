@@ -37,6 +37,8 @@ pub struct Limits {
     pub metrics_per_second: u32,
     /// Bytes of models published as results of the job, in all. Default 16 GiB.
     pub artifact_bytes: u64,
+    /// Bytes that a task keeps over its restarts. Default 4 GiB.
+    pub checkpoint_bytes: u64,
     /// Messages that wait in the outbox of a channel. Default 256.
     pub queued_messages: usize,
 }
@@ -74,6 +76,7 @@ impl Default for Limits {
             log_lines_per_second: 200,
             metrics_per_second: 50,
             artifact_bytes: 16 << 30,
+            checkpoint_bytes: 4096 * MIB,
             queued_messages: 256,
         }
     }

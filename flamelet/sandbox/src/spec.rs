@@ -1,5 +1,6 @@
 //! What the host knows of a task before it runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +32,16 @@ pub struct TaskSpec {
     pub evaluation_data: Option<String>,
     /// The aggregation rule that the job names.
     pub optimizer: OptimizerSpec,
+    /// The selector that the job names, as JSON text with the fields `sort` and `kwargs`.
+    pub selector: Option<String>,
     /// Upper bounds.
     pub limits: Limits,
     /// What may leave.
     pub egress: Egress,
     /// Keeps a record of what leaves.
     pub auditor: Option<Arc<dyn Auditor>>,
+    /// Folder for the task's checkpoint; none: it keeps none.
+    pub state_dir: Option<PathBuf>,
     /// Same component, data and messages give the same bytes: the job's wish.
     pub deterministic: bool,
     /// Takes logs, metrics and models.
@@ -67,6 +72,20 @@ pub struct OptimizerSpec {
     pub rule: String,
     /// Its options.
     pub options: Vec<(String, OptionValue)>,
+}
+
+impl OptimizerSpec {
+    /// The rule and its options as JSON text, with the job file's words: `{"sort": …, "kwargs": {…}}`.
+    pub(crate) fn to_json(&self) -> String {
+        let value = |value: &OptionValue| match value {
+            OptionValue::Number(number) => serde_json::json!(number),
+            OptionValue::Text(text) => serde_json::json!(text),
+            OptionValue::Flag(flag) => serde_json::json!(flag),
+        };
+        let kwargs: serde_json::Map<String, serde_json::Value> =
+            self.options.iter().map(|(name, option)| (name.clone(), value(option))).collect();
+        serde_json::json!({"sort": self.rule, "kwargs": kwargs}).to_string()
+    }
 }
 
 impl Default for OptimizerSpec {

@@ -12,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::appetite::Appetite;
 use crate::charge::{Charge, Quota};
+use crate::checkpoint::Checkpoint;
 use crate::error::HostError;
 use crate::gate::{Gate, keeps_bases};
 use crate::limits::StoreLimiter;
@@ -62,10 +64,16 @@ pub struct ChannelHandle {
 #[derive(Debug)]
 pub struct AggregatorHandle {
     pub(crate) aggregator: flame_aggregate::Aggregator,
-    /// For the round that is open.
-    pub(crate) round: Option<Arc<Charge>>,
+    /// What its options mean for the memory of a round.
+    pub(crate) appetite: Appetite,
+    /// For the round that is open: its sums, and what it holds of the guest's models, whose own handles may go.
+    pub(crate) round: Vec<Arc<Charge>>,
+    /// For the second models that the last round began with, which a rule may keep until the next.
+    pub(crate) given: Vec<Arc<Charge>>,
     /// For what the rule keeps across rounds.
     pub(crate) state: Option<Arc<Charge>>,
+    /// Which one the task made, from 0.
+    pub(crate) number: usize,
 }
 
 /// A data set that the guest opened.
@@ -125,6 +133,10 @@ pub(crate) struct HostState {
     pub(crate) gate: Gate,
     /// Bytes of models published as results.
     pub(crate) published: u64,
+    /// What an earlier run of the task kept, once somebody asked.
+    pub(crate) resumed: Option<Checkpoint>,
+    /// Aggregators made so far.
+    pub(crate) aggregators: usize,
     pub(crate) meter: Arc<Meter>,
     /// Host calls so far.
     pub(crate) calls: u64,
@@ -155,6 +167,8 @@ impl HostState {
             next_message: 0,
             gate: Gate::default(),
             published: 0,
+            resumed: None,
+            aggregators: 0,
             meter: Arc::clone(meter),
             calls: 0,
             handles: 0,
@@ -317,6 +331,11 @@ impl ModelHandle {
     pub(crate) fn paid_by(model: Model, charge: &Arc<Charge>) -> Self {
         let slot = |(name, tensor)| (name, TensorHandle::new(Slot { tensor, charge: Arc::clone(charge) }));
         Self { slots: model.into_iter().map(slot).collect(), about: Vec::new() }
+    }
+
+    /// What pays for its numbers.
+    pub(crate) fn charges(&self) -> Vec<Arc<Charge>> {
+        self.slots.values().map(|slot| Arc::clone(&slot.lock().charge)).collect()
     }
 
     /// Puts a slot under a name, and pays for it where the name is new.

@@ -4,6 +4,7 @@ use crate::bindings::flame::worker::aggregation as host;
 use crate::channel::{EndId, Form, Message};
 use crate::error::Result;
 use crate::metrics::Metrics;
+use crate::rule::Rule;
 use crate::tensor::Model;
 
 pub use crate::bindings::flame::worker::aggregation::OptionValue;
@@ -62,6 +63,11 @@ impl Aggregation {
         let options: Vec<(String, OptionValue)> =
             options.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         Ok(Self(host::Aggregator::create(rule, &options)?))
+    }
+
+    /// A rule of the catalogue by its type, see [`crate::rule`]; the job's own choice is not asked.
+    pub fn of<R: Rule>(rule: &R) -> Result<Self> {
+        Self::create(R::NAME, rule.options())
     }
 
     /// The rule that the job's `modelSpec.optimizer` names; fedavg where it names none.

@@ -59,6 +59,11 @@ impl Message {
         Ok(self.models.swap_remove(at).1)
     }
 
+    /// The models that are not called `name`: a rule's second models.
+    pub fn extras(&self, name: &str) -> Vec<(&str, &Model)> {
+        self.models.iter().filter(|(n, _)| n != name).map(|(n, model)| (n.as_str(), model)).collect()
+    }
+
     fn lacks(&self, name: &str) -> Error {
         Error::NotFound(format!("message \"{}\" of round {} carries no model \"{name}\"", self.kind, self.round))
     }
@@ -89,7 +94,7 @@ impl From<host::Message> for Message {
 /// channel.broadcast(&Outgoing::new("weights", 3).model("model", model))?;
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Outgoing<'a> {
     head: host::Outgoing,
     models: Vec<(String, &'a host::Model)>,

@@ -2,13 +2,37 @@
 
 use std::ops::Deref;
 
+use crate::aggregation::Aggregation;
 use crate::bindings::flame::worker::job as host;
 use crate::data::Dataset;
 use crate::error::{Error, Result};
 use crate::hyper::{self, Hyper};
 use crate::metrics::Metrics;
 use crate::rng::Rng;
+use crate::selector::{self, Selector};
 use crate::tensor::Model;
+
+/// The stream of randomness from which selectors draw: no round has this number.
+const SELECTOR_STREAM: u64 = u64::MAX;
+
+/// What a task kept for its restart.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The last round that is in it.
+    pub round: u64,
+    /// The worker's own words.
+    pub state: Vec<u8>,
+    /// Models by name.
+    pub models: Vec<(String, Model)>,
+}
+
+/// A named algorithm and its options, as the host gives it.
+#[derive(Debug, Default, serde::Deserialize)]
+struct Choice {
+    sort: String,
+    #[serde(default)]
+    kwargs: serde_json::Map<String, serde_json::Value>,
+}
 
 /// The job as this task sees it.
 #[derive(Debug)]
@@ -64,6 +88,24 @@ impl Context {
         host::hyperparameter(key).map_or(Ok(default), |text| hyper::parse(key, &text))
     }
 
+    /// An option of the aggregation rule that the job names, if that is a number and given.
+    pub fn rule_number(&self, option: &str) -> Result<Option<f64>> {
+        let choice = serde_json::from_str::<Choice>(&host::optimizer())
+            .map_err(|error| Error::InvalidArgument(format!("the job's optimizer: {error}")))?;
+        let given = choice.kwargs.iter().find(|(name, _)| name.replace('_', "-") == option);
+        Ok(given.and_then(|(_, value)| value.as_f64()))
+    }
+
+    /// The selector that the job names; one that asks everybody where it names none. Its randomness comes from the worker's seed.
+    pub fn selector(&self) -> Result<Box<dyn Selector>> {
+        let choice = match host::selector() {
+            Some(text) => serde_json::from_str::<Choice>(&text)
+                .map_err(|error| Error::InvalidArgument(format!("the job's selector: {error}")))?,
+            None => Choice::default(),
+        };
+        selector::selector(&choice.sort, &choice.kwargs, self.rng(SELECTOR_STREAM).next_u64())
+    }
+
     /// The data set that hyperparameter `dataset` names, or else the only one that the participant grants for training.
     pub fn dataset(&self) -> Result<Dataset> {
         let named: String = self.hyper_or("dataset", String::new())?;
@@ -97,6 +139,30 @@ impl Context {
         if host::should_stop() { Err(Error::Stopped) } else { Ok(()) }
     }
 
+    /// What an earlier run of this task kept; none in the first run, and where the participant's host keeps nothing.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let found = host::checkpoint_load()?;
+        Ok(found.map(|kept| Checkpoint {
+            round: kept.round,
+            state: kept.state,
+            models: kept.models.into_iter().map(|(name, model)| (name, Model(model))).collect(),
+        }))
+    }
+
+    /// Keeps a round's models, words of the worker's own and the aggregators' states for a restart, in one durable step. Aggregators
+    /// that are made after a restart go on with their states, in the order in which they are made.
+    pub fn keep(
+        &self,
+        round: u64,
+        state: &[u8],
+        models: &[(&str, &Model)],
+        aggregations: &[&Aggregation],
+    ) -> Result<()> {
+        let models: Vec<_> = models.iter().map(|(name, model)| ((*name).to_owned(), &model.0)).collect();
+        let aggregators: Vec<_> = aggregations.iter().map(|aggregation| &aggregation.0).collect();
+        Ok(host::checkpoint_save(round, state, &models, &aggregators)?)
+    }
+
     /// Publishes a model as a result of the job.
     pub fn publish_model(&self, name: &str, model: &Model) -> Result<()> {
         Ok(host::publish_model(name, &model.0)?)
@@ -112,6 +178,8 @@ impl Context {
 #[derive(Debug)]
 pub struct Round<'a> {
     context: &'a Context,
+    /// Second models that came with the round's.
+    extras: Vec<(String, Model)>,
     /// The 1-based round.
     pub round: u64,
     /// Rounds in all.
@@ -122,7 +190,16 @@ pub struct Round<'a> {
 
 impl<'a> Round<'a> {
     pub(crate) fn new(context: &'a Context, round: u64, rounds: u64, settings: Metrics) -> Self {
-        Self { context, round, rounds, settings }
+        Self { context, extras: Vec::new(), round, rounds, settings }
+    }
+
+    pub(crate) fn with_extras(self, extras: Vec<(String, Model)>) -> Self {
+        Self { extras, ..self }
+    }
+
+    /// A second model that came with the round's, such as SCAFFOLD's `control`; none before the first round.
+    pub fn extra(&self, name: &str) -> Option<&Model> {
+        self.extras.iter().find(|(known, _)| known == name).map(|(_, model)| model)
     }
 
     /// Randomness for this round; a worker that was restarted and runs the round again draws the same numbers.

@@ -10,6 +10,9 @@
 //!
 //! This crate never names a transport, a file or a credential: a worker has none.
 
+pub mod client;
+pub mod rule;
+pub mod selector;
 pub mod telemetry;
 
 mod aggregation;
@@ -28,12 +31,13 @@ mod worker;
 
 pub use aggregation::{Aggregation, Contribution, OptionValue, Outcome};
 pub use channel::{BaseRef, Channel, EndId, Event, Form, Message, Outgoing, Peer, Quorum, Receipt, next};
-pub use context::{Context, Round};
+pub use context::{Checkpoint, Context, Round};
 pub use data::{ArrayInfo, Dataset, Images, Minibatches};
 pub use error::{Error, Result};
 pub use hyper::Hyper;
 pub use metrics::{Metrics, WeightedMean};
 pub use rng::Rng;
+pub use selector::Selector;
 pub use tensor::{Dtype, Model, Tensor};
 pub use worker::{Aggregator, Role, Trainer, Update};
 

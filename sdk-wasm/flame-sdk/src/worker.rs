@@ -8,6 +8,7 @@ use crate::context::{Context, Round};
 use crate::error::Result;
 use crate::fedavg;
 use crate::metrics::Metrics;
+use crate::selector::Selector;
 use crate::telemetry::{self, Level};
 use crate::tensor::Model;
 
@@ -28,7 +29,7 @@ pub trait Trainer: Sized {
 }
 
 /// What a trainer says of its round.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Update {
     /// Samples trained on; the aggregation weight. 0 abstains.
     pub samples: u64,
@@ -36,18 +37,27 @@ pub struct Update {
     pub metrics: Metrics,
     /// [`Form::Full`] sends the trained model, [`Form::Delta`] its difference from the received one.
     pub form: Form,
+    /// Second models that the rule asks for, such as SCAFFOLD's `control`.
+    pub extras: Vec<(String, Model)>,
 }
 
 impl Update {
     /// A full model trained on `samples` samples.
     pub fn new(samples: u64) -> Self {
-        Self { samples, metrics: Metrics::new(), form: Form::Full }
+        Self { samples, metrics: Metrics::new(), form: Form::Full, extras: Vec::new() }
     }
 
     /// The same with a measurement.
     #[must_use]
     pub fn metric(mut self, name: &str, value: f64) -> Self {
         self.metrics.set(name, value);
+        self
+    }
+
+    /// The same with a second model that the rule asks for, such as SCAFFOLD's `control`.
+    #[must_use]
+    pub fn extra(mut self, name: &str, model: Model) -> Self {
+        self.extras.push((name.to_owned(), model));
         self
     }
 
@@ -67,6 +77,12 @@ pub trait Aggregator: Sized {
 
     /// The model before the first round, where the job names no base model.
     fn initial_model(&mut self, ctx: &Context) -> Result<Model>;
+
+    /// Who is asked in a round. `None`, the default, leaves it to the job, which asks everybody unless it names a selector.
+    fn selector(&mut self, ctx: &Context) -> Result<Option<Box<dyn Selector>>> {
+        let _ = ctx;
+        Ok(None)
+    }
 
     /// Numbers for the trainers in this round, which [`Round::number_or`] finds before the job's hyperparameters: a learning rate
     /// that decays, say. By default none.

@@ -20,6 +20,7 @@ pub(crate) enum Goal {
     RatioAtLeast(f64),
     RatioAtMost(f64),
     ValueAtMost(f64),
+    ValueAtLeast(f64),
 }
 
 /// Where cases go as soon as they are measured.
@@ -76,6 +77,7 @@ impl Goal {
             Self::RatioAtLeast(goal) => (format!("ratio at least {goal}"), ratio.map(|ratio| ratio >= goal)),
             Self::RatioAtMost(goal) => (format!("ratio at most {goal}"), ratio.map(|ratio| ratio <= goal)),
             Self::ValueAtMost(goal) => (format!("at most {goal}"), Some(value <= goal)),
+            Self::ValueAtLeast(goal) => (format!("at least {goal}"), Some(value >= goal)),
         };
         match met {
             Some(true) => format!("{text}: met"),
@@ -124,6 +126,7 @@ mod tests {
         assert!(Goal::RatioAtLeast(0.7).said(0.0, Some(0.7)).ends_with(": met"));
         assert!(Goal::RatioAtMost(1.5).said(0.0, Some(1.6)).ends_with(": MISSED"));
         assert!(Goal::ValueAtMost(1.0).said(0.5, None).ends_with(": met"));
+        assert!(Goal::ValueAtLeast(1.0).said(0.5, None).ends_with(": MISSED"));
         assert_eq!(Goal::RatioAtMost(2.0).said(0.0, None), "ratio at most 2");
     }
 

@@ -225,6 +225,8 @@ impl Stage {
             datasets: vec![Arc::new(data)],
             evaluation_data: None,
             optimizer: OptimizerSpec::default(),
+            selector: None,
+            state_dir: None,
             limits: terms.limits,
             egress: terms.egress,
             auditor: terms.audited.then_some(auditor),

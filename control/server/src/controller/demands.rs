@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use flame_api::{ComputeId, Dataset, Problem};
 use flame_tag::{DEFAULT_COMPUTE, Expansion, JobSpec};
 
-use super::Controller;
 use super::datasets::task_data;
+use super::{Controller, rules};
 use crate::deploy::Deployer;
 
 impl Controller {
@@ -50,10 +50,7 @@ fn unserved(spec: &JobSpec, expansion: &Expansion, deployer: &dyn Deployer) -> V
     if spec.base_model.as_ref().is_some_and(|model| !model.name.is_empty()) {
         found.push("baseModel: there is no model registry to take one from; leave its name empty".to_owned());
     }
-    if let Some(selector) = spec.selector.as_ref().filter(|selector| !matches!(selector.sort.as_str(), "" | "default"))
-    {
-        found.push(format!("selector: `{}` is not known; the one that there is is `default`", selector.sort));
-    }
+    found.extend(spec.optimizer.as_ref().and_then(rules::refusal));
     let channels: BTreeSet<_> = expansion
         .tasks
         .iter()

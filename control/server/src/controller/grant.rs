@@ -58,6 +58,7 @@ impl Controller {
             channels,
             code: component(plan, task)?,
             optimizer: plan.optimizer.clone(),
+            selector: plan.selector.clone(),
             evaluation_data: plan.evaluation_data.clone(),
             resources: plan.resources.get(&task.role).cloned().unwrap_or_default(),
             deterministic: plan.deterministic,

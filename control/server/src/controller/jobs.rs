@@ -8,7 +8,7 @@ use flame_api::{
     JobId, JobState, MessageForm, OptimizerChoice, Problem, SecretKey, TaskKind, TaskResources, TaskState,
     TensorEncoding, Timestamp, UserName,
 };
-use flame_tag::{Compression, DatasetInfo, Expansion, JobSpec, Schema, TaskPlan};
+use flame_tag::{Choice, Compression, DatasetInfo, Expansion, JobSpec, Schema, TaskPlan};
 
 use super::datasets::task_data;
 use super::lifecycle::Happened;
@@ -207,10 +207,8 @@ fn plan(spec: &JobSpec, seed: u64, code: CodeRecord, expansion: &Expansion) -> R
     Ok(PlanRecord {
         seed,
         hyperparameters: spec.hyperparameters.clone(),
-        optimizer: spec
-            .optimizer
-            .as_ref()
-            .map(|choice| OptimizerChoice { sort: choice.sort.clone(), kwargs: choice.kwargs.clone() }),
+        optimizer: spec.optimizer.as_ref().map(choice),
+        selector: spec.selector.as_ref().map(choice),
         evaluation_data: spec.evaluation_data.clone(),
         resources: resources.collect(),
         components: code.components,
@@ -220,6 +218,11 @@ fn plan(spec: &JobSpec, seed: u64, code: CodeRecord, expansion: &Expansion) -> R
         encoding: spec.compression.as_ref().map(encoding).unwrap_or_default(),
         deterministic: spec.deterministic,
     })
+}
+
+/// A named algorithm of the job file, as grants have it.
+fn choice(choice: &Choice) -> OptimizerChoice {
+    OptimizerChoice { sort: choice.sort.clone(), kwargs: choice.kwargs.clone() }
 }
 
 /// What the job file calls compression, as grants have it.

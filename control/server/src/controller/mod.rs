@@ -24,6 +24,7 @@ mod paging;
 mod renew;
 pub(crate) use models::check_name as check_model_name;
 mod reports;
+mod rules;
 
 pub(crate) use datasets::unknown_dataset;
 pub(crate) use once::Once;

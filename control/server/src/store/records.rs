@@ -256,6 +256,9 @@ pub struct PlanRecord {
     pub hyperparameters: serde_json::Map<String, serde_json::Value>,
     /// The aggregation rule.
     pub optimizer: Option<OptimizerChoice>,
+    /// How aggregators select ends.
+    #[serde(default)]
+    pub selector: Option<OptimizerChoice>,
     /// Data set for evaluation.
     pub evaluation_data: Option<String>,
     /// Role to what the job asks for it.

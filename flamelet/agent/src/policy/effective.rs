@@ -43,6 +43,7 @@ impl Effective {
                 "logLines": limits.log_lines_per_second,
                 "metrics": limits.metrics_per_second,
                 "artifactBytes": limits.artifact_bytes,
+                "checkpointBytes": limits.checkpoint_bytes,
                 "queuedMessages": limits.queued_messages,
             },
             "egress": {

@@ -46,6 +46,8 @@ pub(crate) struct LimitsFile {
     pub(crate) metrics: Option<u32>,
     /// Models published as results of the job, in all. Default 16 GiB.
     pub(crate) artifact_bytes: Option<Bytes>,
+    /// What a task keeps over its restarts. Default 4 GiB.
+    pub(crate) checkpoint_bytes: Option<Bytes>,
     /// Messages that wait in the outbox of a channel. Default 256.
     pub(crate) queued_messages: Option<usize>,
 }

@@ -109,6 +109,7 @@ fn limits(file: &LimitsFile) -> Limits {
         log_lines_per_second: file.log_lines.unwrap_or(own.log_lines_per_second),
         metrics_per_second: file.metrics.unwrap_or(own.metrics_per_second),
         artifact_bytes: bytes(file.artifact_bytes, own.artifact_bytes),
+        checkpoint_bytes: bytes(file.checkpoint_bytes, own.checkpoint_bytes),
         queued_messages: file.queued_messages.unwrap_or(own.queued_messages),
     }
 }

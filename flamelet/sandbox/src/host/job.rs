@@ -7,8 +7,9 @@ use wasmtime::component::Resource;
 
 use super::channels::metrics;
 use crate::Route;
-use crate::bindings::flame::worker::job::{Checkpoint, Host};
+use crate::bindings::flame::worker::job::{self as types_of_job, Host};
 use crate::bindings::flame::worker::types;
+use crate::checkpoint::{Checkpoint, CheckpointFile, SavedAggregator};
 use crate::error::HostError;
 use crate::gate::{self, Leaving};
 use crate::state::{AggregatorHandle, HostState, ModelHandle};
@@ -20,6 +21,30 @@ const MAX_METRICS: usize = 1_000;
 const BYTES: [&str; 4] = ["bytesSent", "bytesReceived", "rawBytesSent", "rawBytesReceived"];
 
 impl HostState {
+    fn checkpoint_file(&self) -> Result<CheckpointFile, HostError> {
+        let folder = self.spec.state_dir.as_deref().ok_or_else(|| {
+            HostError::not_permitted("this flamelet keeps no checkpoints (--state-dir); a restarted task begins anew")
+        })?;
+        Ok(CheckpointFile::new(folder, &self.spec.task))
+    }
+
+    /// What an earlier run of the task kept; empty where it kept nothing. Read once. The file's own storage is charged to nobody
+    /// before the guest takes a handle to it: it is bounded by the grant's checkpoint bytes.
+    pub(crate) fn resumed(&mut self) -> Result<&Checkpoint, HostError> {
+        if self.resumed.is_none() {
+            let found = match self.checkpoint_file() {
+                Ok(file) => file.read(self.spec.limits.checkpoint_bytes).map_err(|reason| {
+                    types::Error::Internal(format!(
+                        "the task's checkpoint cannot be used: {reason}; remove it from the flamelet's --state-dir to begin anew"
+                    ))
+                })?,
+                Err(_) => None,
+            };
+            self.resumed = Some(found.unwrap_or_default());
+        }
+        Ok(self.resumed.get_or_insert_default())
+    }
+
     /// Bytes of messages since the last record, on all channels.
     fn bytes_since_last_time(&mut self) -> impl Iterator<Item = (&'static str, u64)> {
         let mut now = [0; BYTES.len()];
@@ -59,6 +84,14 @@ impl Host for HostState {
         Ok(found.map(|(_, value)| value.clone()))
     }
 
+    fn optimizer(&mut self) -> wasmtime::Result<String> {
+        Ok(self.spec.optimizer.to_json())
+    }
+
+    fn selector(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.spec.selector.clone())
+    }
+
     fn evaluation_data(&mut self) -> wasmtime::Result<Option<String>> {
         let named = self.spec.evaluation_data.as_deref();
         Ok(named.filter(|name| self.spec.datasets.iter().any(|set| set.name() == *name)).map(ToOwned::to_owned))
@@ -79,16 +112,49 @@ impl Host for HostState {
 
     fn checkpoint_save(
         &mut self,
-        _round: u64,
-        _state: Vec<u8>,
-        _models: Vec<(String, Resource<ModelHandle>)>,
-        _aggregators: Vec<Resource<AggregatorHandle>>,
+        round: u64,
+        state: Vec<u8>,
+        models: Vec<(String, Resource<ModelHandle>)>,
+        aggregators: Vec<Resource<AggregatorHandle>>,
     ) -> Result<(), HostError> {
-        Err(HostError::not_permitted("this flamelet keeps no checkpoints; a restarted task begins at its peers' round"))
+        let file = self.checkpoint_file()?;
+        let mut checkpoint = Checkpoint { round, state, ..Checkpoint::default() };
+        for (name, model) in models {
+            checkpoint.models.push((name, self.table.get(&model)?.snapshot()));
+        }
+        for aggregator in aggregators {
+            let handle = self.table.get(&aggregator)?;
+            checkpoint.aggregators.push(SavedAggregator {
+                number: handle.number,
+                rule: handle.aggregator.rule().name.to_owned(),
+                state: handle.aggregator.save(),
+            });
+        }
+        let (need, limit) = (checkpoint.bytes(), self.spec.limits.checkpoint_bytes);
+        if need > limit {
+            return Err(HostError::limit(format!(
+                "checkpoint: {need} bytes are to be kept and the grant has {limit} (limits.checkpoint-bytes in policy.toml)"
+            )));
+        }
+        // The guest has a thread of its own, which may wait for the disk.
+        file.write(&checkpoint)
+            .map_err(|error| types::Error::Unavailable(format!("the checkpoint could not be written: {error}")).into())
     }
 
-    fn checkpoint_load(&mut self) -> Result<Option<Checkpoint>, HostError> {
-        Ok(None)
+    fn checkpoint_load(&mut self) -> Result<Option<types_of_job::Checkpoint>, HostError> {
+        if self.spec.state_dir.is_none() {
+            return Ok(None);
+        }
+        let Checkpoint { round, state, models, .. } = self.resumed()?.clone();
+        if round == 0 && state.is_empty() && models.is_empty() {
+            return Ok(None);
+        }
+        let mut handles = Vec::with_capacity(models.len());
+        for (name, model) in models {
+            let model = self.own_model(model)?;
+            handles.push((name, self.push(model)?));
+        }
+        Ok(Some(types_of_job::Checkpoint { round, state, models: handles }))
     }
 
     async fn publish_model(&mut self, name: String, value: Resource<ModelHandle>) -> Result<(), HostError> {

@@ -1,12 +1,16 @@
 //! The federated round loop, both sides of it.
 //!
-//! The aggregator broadcasts "weights", collects "update"s and folds them in the host; the trainer answers each "weights" with an
+//! The aggregator sends "weights" to whom its selector names, collects "update"s and folds them in the host; the trainer answers each "weights" with an
 //! "update" until "end-of-training". An end that comes back in the middle of a round is sent its weights again, so a participant that was
 //! killed and restarted costs its own time and nothing else.
 
 mod aggregator;
+mod buffered;
 mod clock;
+mod cohort;
+mod keeping;
 mod ledger;
+mod tally;
 mod trainer;
 
 pub(crate) use aggregator::run_aggregator;
@@ -27,10 +31,14 @@ const END: &str = "end-of-training";
 
 /// The name of the model in messages and among the job's results.
 const MODEL: &str = "model";
+/// The second model of a rule that its clients train from.
+const BROADCAST: &str = "broadcast";
 /// Before the names of metrics in an update that measure the received model.
 const OF_RECEIVED: &str = "eval-";
 /// In the metrics of "weights": rounds in all.
 const ROUNDS: &str = "rounds";
+/// In the metrics of "weights" of an asynchronous job: counts the questions, so that a model may be asked for twice.
+const ASK: &str = "ask";
 /// In the metrics of "weights": 1 where the trainers are to measure the received model.
 const MEASURE: &str = "evaluate";
 

@@ -1,12 +1,13 @@
 //! The trainer's side of the federated round loop.
 
 use super::clock::Clock;
-use super::{END, EVALUATE, EVALUATION, MEASURE, MODEL, OF_RECEIVED, ONE_WAIT, ROUNDS, UPDATE, WEIGHTS};
+use super::{ASK, END, EVALUATE, EVALUATION, MEASURE, MODEL, OF_RECEIVED, ONE_WAIT, ROUNDS, UPDATE, WEIGHTS};
 use crate::channel::{Channel, Event, Form, Message, Outgoing};
 use crate::context::{Context, Round};
 use crate::debug;
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
+use crate::tensor::Model;
 use crate::warn;
 use crate::worker::{Trainer, Update};
 
@@ -18,7 +19,7 @@ pub(crate) fn run_trainer<T: Trainer>(ctx: &Context) -> Result<()> {
     let mut clock = Clock::new();
     // Samples of the last update, which weigh this participant's measurements.
     let mut samples = 0;
-    // The last question answered, by sender, kind and round. Its copy, sent because this end joined late, is passed over.
+    // The last question answered, by sender, kind, round and number. Its copy, sent because this end joined late, is passed over.
     let mut answered = None;
 
     loop {
@@ -47,7 +48,8 @@ pub(crate) fn run_trainer<T: Trainer>(ctx: &Context) -> Result<()> {
         };
         clock.up();
 
-        let question = (message.sender.clone(), message.kind.clone(), message.round);
+        let number = message.metrics.get(ASK).map(f64::to_bits);
+        let question = (message.sender.clone(), message.kind.clone(), message.round, number);
         if answered.as_ref() == Some(&question) {
             debug!("round {}: \"{}\" came twice and is answered already", message.round, message.kind);
             continue;
@@ -55,7 +57,9 @@ pub(crate) fn run_trainer<T: Trainer>(ctx: &Context) -> Result<()> {
         let round = asked(ctx, &message);
         match message.kind.as_str() {
             WEIGHTS => {
-                let update = train(&mut role, &round, &channel, &mut message)?;
+                let received = message.take_model(MODEL)?;
+                let round = round.with_extras(std::mem::take(&mut message.models));
+                let update = train(&mut role, &round, &channel, &message, &received)?;
                 samples = update.samples;
             }
             EVALUATE => {
@@ -83,22 +87,30 @@ fn asked<'a>(ctx: &'a Context, message: &Message) -> Round<'a> {
     Round::new(ctx, message.round, rounds, message.metrics.clone())
 }
 
-fn train<T: Trainer>(role: &mut T, round: &Round<'_>, channel: &Channel, message: &mut Message) -> Result<Update> {
-    let received = message.take_model(MODEL)?;
+fn train<T: Trainer>(
+    role: &mut T,
+    round: &Round<'_>,
+    channel: &Channel,
+    message: &Message,
+    received: &Model,
+) -> Result<Update> {
     let measured =
-        if round.settings.get(MEASURE) == Some(1.0) { role.evaluate(round, &received)? } else { Metrics::new() };
+        if round.settings.get(MEASURE) == Some(1.0) { role.evaluate(round, received)? } else { Metrics::new() };
     let mut model = received.duplicate()?;
     let update = role.train(round, &mut model)?;
     if update.form == Form::Delta {
-        model = model.difference(&received)?;
+        model = model.difference(received)?;
     }
-    let answer = Outgoing::new(UPDATE, round.round)
+    let mut answer = Outgoing::new(UPDATE, round.round)
         .form(update.form)
         .base(message.id)
         .samples(update.samples)
         .metrics(&update.metrics)
         .metrics(&measured.prefixed(OF_RECEIVED))
         .model(MODEL, &model);
+    for (name, extra) in &update.extras {
+        answer = answer.model(name, extra);
+    }
     channel.send(std::slice::from_ref(&message.sender), &answer)?;
     Ok(update)
 }

@@ -122,6 +122,8 @@ impl Stage {
             datasets: data,
             evaluation_data: None,
             optimizer: OptimizerSpec::default(),
+            selector: None,
+            state_dir: None,
             limits: Limits { log_lines_per_second: 1_000_000, ..Limits::default() },
             egress: Egress::default(),
             auditor: None,
