@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::header::{ETAG, IF_MATCH};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -69,6 +70,8 @@ pub struct Client {
     token: Option<Secret>,
     /// Sent with every creation.
     key: Option<String>,
+    /// Sent with every change.
+    tag: Option<String>,
 }
 
 impl Client {
@@ -95,7 +98,7 @@ impl Client {
             .apply(builder)
             .and_then(reqwest::ClientBuilder::build)
             .map_err(|error| ClientError::Unreachable { url: base.clone(), reason: root_cause(&error) })?;
-        Ok(Self { http, base, token, key: None })
+        Ok(Self { http, base, token, key: None, tag: None })
     }
 
     /// The same client with another token.
@@ -110,6 +113,13 @@ impl Client {
         Self { key: Some(key), ..self.clone() }
     }
 
+    /// The same client with an `If-Match` on its changes: they are refused where the entity is another one by now. Without
+    /// a tag they hold for whatever is there.
+    #[must_use]
+    pub fn with_tag(&self, tag: Option<String>) -> Self {
+        Self { tag, ..self.clone() }
+    }
+
     /// The address that the client was made for.
     pub fn base(&self) -> &str {
         &self.base
@@ -121,10 +131,13 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let creates = method == Method::POST;
+        let (creates, changes) = (method == Method::POST, method == Method::PUT || method == Method::DELETE);
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(key) = self.key.as_ref().filter(|_| creates) {
             request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        if let Some(tag) = self.tag.as_ref().filter(|_| changes) {
+            request = request.header(IF_MATCH, tag);
         }
         match &self.token {
             Some(token) => request.bearer_auth(token.expose()),
@@ -134,6 +147,13 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.json(self.request(Method::GET, path)).await
+    }
+
+    /// What the entity at a path is now, for [`Client::with_tag`].
+    async fn tag_of(&self, path: &str) -> Result<Option<String>, ClientError> {
+        let response = self.send(self.request(Method::GET, path)).await?;
+        let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
+        Ok(tag.map(str::to_owned))
     }
 
     /// A whole list, page by page.

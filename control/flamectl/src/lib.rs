@@ -49,7 +49,7 @@ impl Context {
         let mut key = [0; 16];
         getrandom::fill(&mut key)
             .map_err(|error| Failure::input(format!("no randomness: {error}"), "the system has to give some"))?;
-        let client = self.client.with_idempotency_key(key.iter().map(|byte| format!("{byte:02x}")).collect());
+        let client = self.client.with_idempotency_key(format!("{:032x}", u128::from_be_bytes(key)));
         let first = ask(&client).await;
         if !matches!(first, Err(ClientError::Unreachable { .. })) {
             return Ok(first?);

@@ -33,10 +33,10 @@ pub(crate) fn differences(older: &Schema, newer: &Schema) -> Vec<Change> {
     for (what, list) in [("role", "roles"), ("channel", "channels")] {
         let (before, after) = (named(&older, list), named(&newer, list));
         for (name, was) in &before {
-            let change = |from, to| Change { what, name: name.clone(), field: None, from, to };
+            let whole = |from, to| Change { what, name: name.clone(), field: None, from, to };
             match after.iter().find(|(other, _)| other == name) {
                 Some((_, is)) => fields(what, name, was, is, &mut changes),
-                None => changes.push(change(Some(Value::Object(was.clone())), None)),
+                None => changes.push(whole(Some(Value::Object(was.clone())), None)),
             }
         }
         for (name, is) in after.iter().filter(|(name, _)| before.iter().all(|(other, _)| other != name)) {
@@ -44,10 +44,10 @@ pub(crate) fn differences(older: &Schema, newer: &Schema) -> Vec<Change> {
             changes.push(Change { what, name: name.clone(), field: None, from: None, to });
         }
         // The order of channels is the order in which tasks list them; that of roles has no meaning.
-        let order = |list: &[(String, Map<String, Value>)]| -> Vec<String> {
+        let names_of = |list: &[(String, Map<String, Value>)]| -> Vec<String> {
             list.iter().map(|(name, _)| name.clone()).collect()
         };
-        let (was, is) = (order(&before), order(&after));
+        let (was, is) = (names_of(&before), names_of(&after));
         if what == "channel" && was != is && was.iter().collect::<BTreeSet<_>>() == is.iter().collect() {
             let field = Some("order of channels".to_owned());
             changes.push(Change {

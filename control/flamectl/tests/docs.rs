@@ -25,7 +25,7 @@ fn pages() -> Vec<PathBuf> {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() && name != "target" && !name.starts_with('.') {
                 folders.push(path);
-            } else if name.ends_with(".md") {
+            } else if path.extension().is_some_and(|extension| extension == "md") {
                 pages.push(path);
             }
         }
@@ -57,7 +57,6 @@ fn calls(line: &str) -> Vec<Vec<String>> {
     for c in line.chars().chain([';']) {
         match (quote, c) {
             (Some(q), c) if c == q => quote = None,
-            (Some(_), c) => word.get_or_insert_default().push(c),
             (None, '"' | '\'') => {
                 quote = Some(c);
                 word.get_or_insert_default();
@@ -73,13 +72,13 @@ fn calls(line: &str) -> Vec<Vec<String>> {
                     break;
                 }
             }
-            (None, c) => word.get_or_insert_default().push(c),
+            (_, c) => word.get_or_insert_default().push(c),
         }
     }
     if !words.is_empty() {
         calls.push(words);
     }
-    calls.retain(|call| call[0] == "flamectl");
+    calls.retain(|call| call.first().is_some_and(|program| program == "flamectl"));
     for call in &mut calls {
         if let Some(at) = call.iter().position(|word| word.starts_with('>')) {
             call.truncate(at);

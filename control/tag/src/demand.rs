@@ -279,14 +279,13 @@ impl Asked<'_> {
     fn check_only_group(&mut self, named: &Named<'_>, roles: &[&Seats<'_>]) {
         for seats in roles {
             let role = &seats.role.name;
-            match only(seats.groups()) {
-                Some(group) => self.check_group(named, group, &[seats]),
-                None => {
-                    self.explain(role);
-                    let groups = listed(seats.groups());
-                    let message = format!("the data sets name no group and role {role} has the groups {groups}");
-                    self.problem(&named.path, message, "write {group: [dataset id, …]}");
-                }
+            if let Some(group) = only(seats.groups()) {
+                self.check_group(named, group, &[seats]);
+            } else {
+                self.explain(role);
+                let groups = listed(seats.groups());
+                let message = format!("the data sets name no group and role {role} has the groups {groups}");
+                self.problem(&named.path, message, "write {group: [dataset id, …]}");
             }
         }
     }

@@ -1,5 +1,5 @@
 //! Rules of expansion beyond the listed cases: orders, groups, limits, and files that mean harm.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic too")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests may panic too")]
 
 mod common;
 

@@ -60,4 +60,9 @@ impl Client {
     pub async fn agent(&self, agent: &AgentId) -> Result<Agent, ClientError> {
         self.get(&format!("/v1/agents/{agent}")).await
     }
+
+    /// What a dataset is now, for [`Client::with_tag`].
+    pub async fn dataset_tag(&self, dataset: &DatasetId) -> Result<Option<String>, ClientError> {
+        self.tag_of(&format!("/v1/datasets/{dataset}")).await
+    }
 }

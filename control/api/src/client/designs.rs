@@ -90,4 +90,9 @@ impl Client {
     pub async fn delete_code(&self, design: &DesignId, version: u32) -> Result<(), ClientError> {
         self.send(self.request(Method::DELETE, &format!("/v1/designs/{design}/code/{version}"))).await.map(drop)
     }
+
+    /// What a design is now, for [`Client::with_tag`].
+    pub async fn design_tag(&self, design: &DesignId) -> Result<Option<String>, ClientError> {
+        self.tag_of(&format!("/v1/designs/{design}")).await
+    }
 }

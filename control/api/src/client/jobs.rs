@@ -101,4 +101,9 @@ impl Client {
     ) -> Result<impl Stream<Item = Result<JobSnapshot, ClientError>> + Unpin + Send + use<>, ClientError> {
         self.events(self.request(Method::GET, &format!("/v1/jobs/{job}/watch"))).await
     }
+
+    /// What a job is now, for [`Client::with_tag`].
+    pub async fn job_tag(&self, job: &JobId) -> Result<Option<String>, ClientError> {
+        self.tag_of(&format!("/v1/jobs/{job}")).await
+    }
 }

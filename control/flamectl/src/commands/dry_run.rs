@@ -2,7 +2,7 @@
 //! is asked.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flame_bundle::BundleError;
 use flame_tag::{DatasetInfo, Expansion, JobSpec, Problem, Problems, Schema, TaskPlan, dry_run};
@@ -66,14 +66,14 @@ fn expand(args: &CreateJobArgs) -> Result<Expansion, Problems> {
     let job = noted(JobFile::read(&args.file), &args.file, &mut problems);
     let schema = match (&args.schema, &job) {
         (Some(path), _) => read_schema(path, &mut problems),
-        (None, Some(job)) => match SCHEMA_FILES.iter().map(|name| job.beside(name)).find(|path| path.exists()) {
-            Some(path) => read_schema(&path, &mut problems),
-            None => {
+        (None, Some(job)) => {
+            let found = SCHEMA_FILES.iter().map(|name| job.beside(name)).find(|path| path.exists());
+            if found.is_none() {
                 let message = format!("no schema was given, and none of {} lies beside it", SCHEMA_FILES.join(", "));
                 problems.push(problem(&args.file, message, "name the schema with --schema FILE"));
-                None
             }
-        },
+            found.and_then(|path| read_schema(&path, &mut problems))
+        }
         (None, None) => None,
     };
     let roles = args.code.as_ref().map(|path| read_code(path, schema.as_ref(), &mut problems));
@@ -106,7 +106,7 @@ fn read_schema(path: &Path, problems: &mut Vec<Problem>) -> Option<(String, Stri
 }
 
 /// The roles that the code serves, as far as it can be read; what speaks against it goes to `problems`.
-fn read_code(path: &PathBuf, schema: Option<&(String, String)>, problems: &mut Vec<Problem>) -> Option<Vec<String>> {
+fn read_code(path: &Path, schema: Option<&(String, String)>, problems: &mut Vec<Problem>) -> Option<Vec<String>> {
     let bytes = noted(code::read(path), path, problems)?;
     let (bundle, mut reasons) = match flame_bundle::survey(&bytes) {
         Ok(surveyed) => surveyed,

@@ -24,7 +24,8 @@ pub struct UpdateDatasetArgs {
 pub(crate) async fn run(args: UpdateDatasetArgs, context: &mut Context) -> Result<(), Failure> {
     let update: UpdateDataset = documents::read(&args.file, "file of a dataset's changes", FIELDS)?;
     let id = args.dataset.resolve(&context.client).await?;
-    context.client.update_dataset(&id, &update).await?;
+    let tag = context.client.dataset_tag(&id).await?;
+    context.client.with_tag(tag).update_dataset(&id, &update).await?;
     context.printer.line("Dataset updated successfully")?;
     Ok(())
 }

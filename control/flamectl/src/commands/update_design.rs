@@ -18,7 +18,8 @@ pub struct UpdateDesignArgs {
 
 pub(crate) async fn run(args: UpdateDesignArgs, context: &mut Context) -> Result<(), Failure> {
     let update = UpdateDesign { description: args.description };
-    context.client.update_design(&args.design, &update).await?;
+    let tag = context.client.design_tag(&args.design).await?;
+    context.client.with_tag(tag).update_design(&args.design, &update).await?;
     context.printer.line(format_args!("Design '{}' updated successfully", args.design))?;
     Ok(())
 }

@@ -21,7 +21,8 @@ pub struct UpdateJobArgs {
 pub(crate) async fn run(args: UpdateJobArgs, context: &mut Context) -> Result<(), Failure> {
     let file = JobFile::read(&args.file)?;
     let id = args.job.resolve(&context.client).await?;
-    context.client.update_job(&id, &file.name, file.whole()?).await?;
+    let tag = context.client.job_tag(&id).await?;
+    context.client.with_tag(tag).update_job(&id, &file.name, file.whole()?).await?;
     context.printer.line("Job updated successfully")?;
     Ok(())
 }

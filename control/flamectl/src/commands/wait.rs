@@ -72,14 +72,12 @@ pub(crate) async fn run(args: WaitArgs, context: &mut Context) -> Result<(), Fai
         if state.is_final() { Err(ended_otherwise(snapshot)) } else { Ok(false) }
     });
     let Some(seconds) = args.timeout else { return waiting.await };
-    match tokio::time::timeout(Duration::from_secs(seconds), waiting).await {
-        Ok(waited) => waited,
-        Err(_) => {
-            let state = last.map_or_else(|| "not known".to_owned(), |snapshot| snapshot.job.state.to_string());
-            Err(Failure::time_up(
-                format!("after {seconds} s the state of job {id} is {state}"),
-                format!("`flamectl describe job {id}` shows what it waits for"),
-            ))
-        }
+    if let Ok(waited) = tokio::time::timeout(Duration::from_secs(seconds), waiting).await {
+        return waited;
     }
+    let state = last.map_or_else(|| "not known".to_owned(), |snapshot| snapshot.job.state.to_string());
+    Err(Failure::time_up(
+        format!("after {seconds} s the state of job {id} is {state}"),
+        format!("`flamectl describe job {id}` shows what it waits for"),
+    ))
 }

@@ -27,7 +27,7 @@ fn errors(folder: &Path, args: &[&str]) -> Vec<Value> {
     assert_eq!((ran.status, ran.err.as_str()), (2, ""), "{}", ran.out);
     let shown: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(shown.as_object().unwrap().keys().collect::<Vec<_>>(), ["errors"]);
-    let errors = shown["errors"].as_array().unwrap().clone();
+    let errors = shown.get("errors").unwrap().as_array().unwrap().clone();
     for error in &errors {
         let keys: Vec<_> = error.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["file", "line", "column", "message", "hint"]);
@@ -36,8 +36,10 @@ fn errors(folder: &Path, args: &[&str]) -> Vec<Value> {
     errors
 }
 
+/// The messages, a line each.
 fn messages(errors: &[Value]) -> String {
-    errors.iter().map(|error| format!("{}\n", error["message"].as_str().unwrap())).collect()
+    let lines: Vec<&str> = errors.iter().filter_map(|error| error.get("message")?.as_str()).collect();
+    lines.join("\n")
 }
 
 const SCHEMA: &str = r#"{"name": "s",
@@ -118,7 +120,7 @@ fn tag_20_an_unknown_data_set_is_refused_by_its_id() {
     let folder = folder(SCHEMA, r#"{"fromSystem": {"default": ["known", "lost"]}}"#);
     assert_eq!(tasks(folder.path(), &[])["tasks"][2]["dataset"], "lost");
     let found = errors(folder.path(), &["--dataset", "known"]);
-    assert_eq!(messages(&found), "dataSpec.fromSystem.default[1]: dataset lost not found\n");
+    assert_eq!(messages(&found), "dataSpec.fromSystem.default[1]: dataset lost not found");
 }
 
 #[test]
@@ -173,7 +175,7 @@ fn mistakes_of_all_files_come_together_with_their_places() {
 fn files_that_are_not_there_are_named_with_the_flag() {
     let folder = tempfile::tempdir().unwrap();
     let found = errors(folder.path(), &[]);
-    assert_eq!(messages(&found), "the job file job.json does not exist\n");
+    assert_eq!(messages(&found), "the job file job.json does not exist");
     fs::write(folder.path().join("job.json"), r#"{"designId": "d", "backend": "mqtt", "dataSpecPath": "gone.json"}"#)
         .unwrap();
     let found = errors(folder.path(), &[]);

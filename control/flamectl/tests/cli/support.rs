@@ -15,7 +15,8 @@ pub(crate) const JOB: &str = "624888fda8001d773e34de43";
 pub(crate) const TRAINER: &str = "18d2671fbf597f2200fd4a01f4dfc7878fce5ca9";
 pub(crate) const AGGREGATOR: &str = "3e27750dfc40b95f853c11b691314899fdf2dfd1";
 
-/// What the server was asked: method, path with query, body, authorization, signatures, idempotency key.
+/// What the server was asked: method, path with query, body, authorization, signatures,
+/// idempotency key, and the tag that is to match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) what: String,
@@ -23,6 +24,7 @@ pub(crate) struct Asked {
     pub(crate) authorization: String,
     pub(crate) signatures: String,
     pub(crate) key: String,
+    pub(crate) if_match: String,
 }
 
 type Canned = (&'static str, u16, Vec<u8>);
@@ -97,12 +99,14 @@ async fn answer(State(answers): State<Answers>, request: Request) -> Response {
     let authorization = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let signatures = parts.headers.get(flame_api::SIGNATURES_HEADER).and_then(|value| value.to_str().ok());
     let key = parts.headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+    let if_match = parts.headers.get(header::IF_MATCH).and_then(|value| value.to_str().ok());
     let asked = Asked {
         what: format!("{} {}", parts.method, parts.uri),
         body: body.to_vec(),
         authorization: authorization.unwrap_or_default().to_owned(),
         signatures: signatures.unwrap_or_default().to_owned(),
         key: key.unwrap_or_default().to_owned(),
+        if_match: if_match.unwrap_or_default().to_owned(),
     };
     answers.asked.lock().unwrap().push(asked);
     let path = parts.uri.path();
@@ -112,7 +116,7 @@ async fn answer(State(answers): State<Answers>, request: Request) -> Response {
             let status = StatusCode::from_u16(*status).unwrap();
             let paged = parts.uri.query().is_some_and(|query| query.contains("limit=")) && body.starts_with(b"[");
             let body = if paged { [b"{\"items\":", &body[..], b"}"].concat() } else { body.clone() };
-            return (status, Bytes::from(body)).into_response();
+            return (status, [(header::ETAG, "\"as-it-is\"")], Bytes::from(body)).into_response();
         }
     }
     let problem = format!(r#"{{"code":"not-found","message":"nothing at {path}","hint":"look elsewhere"}}"#);

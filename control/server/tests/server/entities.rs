@@ -161,6 +161,7 @@ async fn ent_11_12_an_unknown_field_is_400_and_a_missing_one_422_by_name() {
         ("/v1/computes", r#"{"id": "a", "realm": "default"}"#, "`key`"),
         ("/v1/jobs", r#"{"backend": "mqtt", "dataSpec": {"fromUser": {"default": 1}}}"#, "designId"),
         ("/v1/jobs", r#"{"designId": "mnist", "backend": "mqtt"}"#, "dataSpec"),
+        ("/v1/jobs", r#"{"designId": "mnist", "dataSpec": {"fromUser": {"default": 1}}}"#, "backend"),
         (schemas.as_str(), r#"{"name": "s", "channels": []}"#, "roles"),
     ] {
         let (status, text) = ask(&world, Method::POST, path, token, body).await;
