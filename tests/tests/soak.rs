@@ -56,7 +56,9 @@ impl Run {
         let mut rounds: Vec<(String, u64)> = flame
             .rounds(&self.job)
             .iter()
-            .map(|row| (row["agent"].as_str().unwrap_or_default().to_owned(), row["round"].as_u64().unwrap_or_default()))
+            .map(|row| {
+                (row["agent"].as_str().unwrap_or_default().to_owned(), row["round"].as_u64().unwrap_or_default())
+            })
             .collect();
         rounds.sort();
         let before = rounds.len();
@@ -81,7 +83,8 @@ fn join(flame: &Flame, agent: &str) -> Agent {
 /// Processes that serve an agent.
 fn flamelets(agent: &str) -> Vec<u32> {
     let wanted = format!("FLAME_AGENT_ID={agent}");
-    let all = std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let all =
+        std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     all.filter(|pid: &u32| {
         let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let program = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();

@@ -100,7 +100,11 @@ impl DbCommand {
 }
 
 fn written(file: &Path, dumped: Dumped) -> String {
-    format!("{} records are in {}; code/ and models/ of the home folder are beside it, by digest", dumped.records, file.display())
+    format!(
+        "{} records are in {}; code/ and models/ of the home folder are beside it, by digest",
+        dumped.records,
+        file.display()
+    )
 }
 
 /// Opening would make one.

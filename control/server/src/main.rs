@@ -94,7 +94,9 @@ fn say_addresses(args: &Args, server: &Server) {
         Some(ca) => println!("CA         {}   (clients name it by --ca, FLAME_CA)", ca.display()),
         None if server.is_tls() => {}
         None if args.listen.is_loopback() => eprintln!("no TLS: this machine alone can reach it"),
-        None => eprintln!("INSECURE: no TLS, and other machines can reach it: tokens and keys cross the network in the clear"),
+        None => eprintln!(
+            "INSECURE: no TLS, and other machines can reach it: tokens and keys cross the network in the clear"
+        ),
     }
 }
 

@@ -168,7 +168,8 @@ impl Server {
             audit: Arc::clone(&audit),
             stopping: stopping.clone(),
         };
-        let service = Service::new(Arc::clone(&controller), stopping.clone(), tracker.clone(), Guard::new(metrics, audit));
+        let service =
+            Service::new(Arc::clone(&controller), stopping.clone(), tracker.clone(), Guard::new(metrics, audit));
         let api = Listener::start(api, api_addr, acceptor.clone());
         let notifier = Listener::start(notifier, notifier_addr, acceptor);
         let serving =

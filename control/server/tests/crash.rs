@@ -107,7 +107,9 @@ fn a_store_whose_files_were_overwritten_is_refused_or_whole_and_never_a_panic() 
         let read = SledStore::open(home.path()).and_then(|store| store.scan(Tree::Jobs, b""));
         match read {
             // Where it opens, every value that it gives is one that was written.
-            Ok(entries) => assert!(entries.iter().all(|(_, value)| value.len() == 2_000 && value.iter().all(|b| *b == 7))),
+            Ok(entries) => {
+                assert!(entries.iter().all(|(_, value)| value.len() == 2_000 && value.iter().all(|b| *b == 7)))
+            }
             Err(error) => {
                 refused += 1;
                 let text = error.to_string();

@@ -200,11 +200,8 @@ impl Args {
         };
         // Data, policy and audit log are read and opened once, for all.
         let shared = self.config_as(first.id.clone(), first.key.clone())?;
-        let other = |agent: &agents_file::Agent| AgentConfig {
-            id: agent.id.clone(),
-            key: agent.key.clone(),
-            ..shared.clone()
-        };
+        let other =
+            |agent: &agents_file::Agent| AgentConfig { id: agent.id.clone(), key: agent.key.clone(), ..shared.clone() };
         let rest: Vec<AgentConfig> = rest.iter().map(other).collect();
         Ok(std::iter::once(shared).chain(rest).collect())
     }

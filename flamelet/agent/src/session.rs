@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use flame_api::notifier::notifier_client::NotifierClient;
 use flame_api::notifier::{Event, StatusAck};
-use flame_api::notifier::{EventAck, FromAgent, Heartbeat, Hello, PeerAddress, State, TaskStatus, ToAgent, from_agent, to_agent};
+use flame_api::notifier::{
+    EventAck, FromAgent, Heartbeat, Hello, PeerAddress, State, TaskStatus, ToAgent, from_agent, to_agent,
+};
 use flame_api::{AgentId, KeyError, RANDOM_KEY, Secret, Trust, stretch};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ComputeId, DatasetId, DesignId, JobId, JobState, LogLevel, Progress, TaskKind, TaskState, UserName};
+use crate::{
+    AgentId, ComputeId, DatasetId, DesignId, JobId, JobState, LogLevel, Progress, TaskKind, TaskState, UserName,
+};
 
 /// Answer to `POST /v1/jobs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

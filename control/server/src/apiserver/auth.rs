@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use axum::RequestExt;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams, Request, State};
 use axum::http::header::{AUTHORIZATION, RETRY_AFTER};
@@ -12,7 +13,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::RequestExt;
 use flame_api::{AgentId, Code, Dataset, DatasetId, DesignId, JobId, Problem, Role, Timestamp, TokenId, UserName};
 
 use super::Api;
@@ -65,7 +65,8 @@ impl Access {
         if self.is_admin() {
             return Ok(());
         }
-        let problem = Problem::new(Code::Forbidden, format!("{what} is for admins, and this is a token of the role user"));
+        let problem =
+            Problem::new(Code::Forbidden, format!("{what} is for admins, and this is a token of the role user"));
         Err(problem.hint("an admin makes tokens: `flamectl create token USER --role admin`").into())
     }
 }
@@ -151,7 +152,9 @@ pub(crate) async fn person(State(api): State<Api>, mut request: Request, next: N
     }
     let params: Result<RawPathParams, _> = request.extract_parts().await;
     let params = params.map_err(IntoResponse::into_response)?;
-    check_path(&api, &mut access, &params, !changes(request.method())).await.map_err(|problem| Failure(problem).into_response())?;
+    check_path(&api, &mut access, &params, !changes(request.method()))
+        .await
+        .map_err(|problem| Failure(problem).into_response())?;
     let is_change = changes(request.method());
     let change = is_change.then(|| change(&request, access.user.to_string(), access.token.clone()));
     request.extensions_mut().insert(access);
@@ -197,12 +200,7 @@ pub(crate) async fn agent(State(api): State<Api>, mut request: Request, next: Ne
 }
 
 /// Whether the caller may see what the path names. What is not theirs is not there.
-async fn check_path(
-    api: &Api,
-    access: &mut Access,
-    params: &RawPathParams,
-    reads: bool,
-) -> Result<(), Problem> {
+async fn check_path(api: &Api, access: &mut Access, params: &RawPathParams, reads: bool) -> Result<(), Problem> {
     for (name, value) in params {
         match name {
             // What does not parse is refused where it is used.

@@ -16,10 +16,7 @@ use crate::store::export;
 /// Everything that the store has, of one moment, in the export format of `flame-control db`. For admins.
 #[utoipa::path(get, path = "/v1/backup", tag = "server",
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
-pub(crate) async fn backup(
-    State(api): State<Api>,
-    Extension(access): Extension<Access>,
-) -> Result<Response, Failure> {
+pub(crate) async fn backup(State(api): State<Api>, Extension(access): Extension<Access>) -> Result<Response, Failure> {
     access.admin("a backup")?;
     // A file first: whoever reads slowly must not hold up writers. It goes away with the folder at the latest.
     let path = api.controller.artifacts.scratch();

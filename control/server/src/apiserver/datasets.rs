@@ -22,7 +22,8 @@ pub(crate) async fn create(
 ) -> Answer<Dataset> {
     let bytes = read(body, MAX_TEXT).await?;
     let (create, once): (CreateDataset, _) = (json(&bytes)?, again.of(&bytes));
-    let created = api.controller.run(move |controller| controller.create_dataset(access.owner, create, once.as_ref())).await?;
+    let created =
+        api.controller.run(move |controller| controller.create_dataset(access.owner, create, once.as_ref())).await?;
     Ok(Reply::created(created))
 }
 

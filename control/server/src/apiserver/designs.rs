@@ -13,9 +13,7 @@ use flame_bundle::MAX_SIGNATURES;
 use serde::Deserialize;
 
 use super::auth::{Access, OfOwner};
-use super::reply::{
-    Again, Answer, Failure, IfMatch, InQuery, Listing, Reply, file, json, read, read_json, text,
-};
+use super::reply::{Again, Answer, Failure, IfMatch, InQuery, Listing, Reply, file, json, read, read_json, text};
 use super::{Api, MAX_CODE, MAX_TEXT};
 
 /// The name of the uploaded file, for messages.

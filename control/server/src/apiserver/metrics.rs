@@ -94,7 +94,9 @@ pub(crate) async fn show(State(api): State<Api>, request: Request) -> Result<Res
     let here = address(&request).is_some_and(|ip| ip.is_loopback());
     if !here && !has_admin_token(&api, request.headers()) {
         let problem = Problem::new(Code::Unauthenticated, "metrics are for this machine and for admins");
-        return Err(problem.hint("let Prometheus send an admin's token: `authorization: {credentials_file: …}`").into());
+        return Err(problem
+            .hint("let Prometheus send an admin's token: `authorization: {credentials_file: …}`")
+            .into());
     }
     let metrics = &api.metrics;
     if metrics.is_due() {

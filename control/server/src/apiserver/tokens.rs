@@ -149,10 +149,7 @@ pub(crate) async fn create(
 
 /// Bearer tokens, oldest first: all for an admin, a user's own for a user.
 #[utoipa::path(get, path = "/v1/tokens", tag = "server", responses((status = 200, body = Vec<Token>)))]
-pub(crate) async fn list(
-    State(api): State<Api>,
-    Extension(access): Extension<Access>,
-) -> Answer<Vec<Token>> {
+pub(crate) async fn list(State(api): State<Api>, Extension(access): Extension<Access>) -> Answer<Vec<Token>> {
     Ok(Reply::ok(api.tokens.list(access.sees())))
 }
 

@@ -37,12 +37,7 @@ impl Controller {
     }
 
     /// Stretches the key of a participant whose flamelet has not done it.
-    async fn as_proof(
-        &self,
-        id: &AgentId,
-        record: &AgentRecord,
-        presented: Presented,
-    ) -> Result<Presented, Problem> {
+    async fn as_proof(&self, id: &AgentId, record: &AgentRecord, presented: Presented) -> Result<Presented, Problem> {
         let by_proof = matches!(record.key, None | Some(KeyHash::Stretched(_))) && record.kind == TaskKind::User;
         let key = match presented {
             Presented::Key(key) if by_proof => key,

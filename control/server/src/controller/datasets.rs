@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use flame_api::{Code, ComputeId, CreateDataset, Dataset, DatasetId, IdError, Page, Problem, Timestamp, UpdateDataset, UserName,
+use flame_api::{
+    Code, ComputeId, CreateDataset, Dataset, DatasetId, IdError, Page, Problem, Timestamp, UpdateDataset, UserName,
 };
 use flame_tag::DEFAULT_COMPUTE;
 use percent_encoding::percent_decode_str;
@@ -19,7 +20,12 @@ const MAX: [(&str, usize); 4] = [("name", 256), ("url", 2048), ("description", 4
 
 impl Controller {
     /// Makes a data set known. Blocks.
-    pub(crate) fn create_dataset(&self, owner: UserName, create: CreateDataset, once: Option<&Once>) -> Result<Dataset, Problem> {
+    pub(crate) fn create_dataset(
+        &self,
+        owner: UserName,
+        create: CreateDataset,
+        once: Option<&Once>,
+    ) -> Result<Dataset, Problem> {
         let _lock = self.lock_creations();
         if let Some(answer) = self.replay(once)? {
             return Ok(answer);
@@ -29,7 +35,8 @@ impl Controller {
         let (realm, compute_id) = self.place(&realm, is_public)?;
         let created_at = Timestamp::now();
         let id: DatasetId = new_id(created_at)?.parse().map_err(|error: IdError| internal(&error))?;
-        let dataset = Dataset { id, owner, name, description, url, data_format, realm, compute_id, is_public, created_at };
+        let dataset =
+            Dataset { id, owner, name, description, url, data_format, realm, compute_id, is_public, created_at };
         self.check_dataset(&dataset)?;
         let mut batch = Batch::new();
         batch.put_record(Tree::Datasets, dataset.id.as_str(), &dataset).map_err(store_failed)?;
@@ -75,7 +82,10 @@ impl Controller {
             return Err(Problem::new(Code::Refused, message).hint("write one such as file:///data/mnist/part-1"));
         }
         let all: Vec<Dataset> = scan_records(&*self.store, Tree::Datasets, "").map_err(store_failed)?;
-        match all.iter().find(|other| other.owner == dataset.owner && other.url == dataset.url && other.id != dataset.id) {
+        match all
+            .iter()
+            .find(|other| other.owner == dataset.owner && other.url == dataset.url && other.id != dataset.id)
+        {
             None => Ok(()),
             Some(other) => {
                 let message = format!("dataset {} is at {} already", other.id, other.url);

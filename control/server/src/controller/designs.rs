@@ -18,7 +18,9 @@ use super::once::Once;
 use super::{Controller, Paging};
 use crate::crypto;
 use crate::failure::{internal, not_found, store as store_failed};
-use crate::store::records::{CodeRecord, DesignName, DesignRecord, JobRecord, PlanRecord, SchemaRecord, prefix, revision_key};
+use crate::store::records::{
+    CodeRecord, DesignName, DesignRecord, JobRecord, PlanRecord, SchemaRecord, prefix, revision_key,
+};
 use crate::store::{Batch, Tree, get_record, put_record, scan_records};
 
 /// Longest description, in bytes.
@@ -26,7 +28,12 @@ const MAX_DESCRIPTION: usize = 4096;
 
 impl Controller {
     /// Creates a design. Blocks.
-    pub(crate) fn create_design(&self, owner: UserName, create: CreateDesign, once: Option<&Once>) -> Result<Design, Problem> {
+    pub(crate) fn create_design(
+        &self,
+        owner: UserName,
+        create: CreateDesign,
+        once: Option<&Once>,
+    ) -> Result<Design, Problem> {
         check_description(&create.description)?;
         let id = DesignName::new(owner, create.id);
         let _lock = self.lock_creations();
@@ -115,7 +122,8 @@ impl Controller {
         let mut record = self.design_record(id)?;
         check(&self.design_detail(id)?)?;
         let jobs: Vec<JobRecord> = scan_records(&*self.store, Tree::Jobs, "").map_err(store_failed)?;
-        let jobs = jobs.iter().filter(|record| record.job.owner == *id.owner() && record.job.design == *id.id()).count();
+        let jobs =
+            jobs.iter().filter(|record| record.job.owner == *id.owner() && record.job.design == *id.id()).count();
         if jobs > 0 && !force {
             let message = format!("design {id} is used in {jobs} {}", if jobs == 1 { "job" } else { "jobs" });
             let hint = "delete the jobs first, or force it; jobs go on with the revisions that they were created with";

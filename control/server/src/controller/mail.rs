@@ -86,7 +86,9 @@ impl Mail {
             if !everybody && !task.changed {
                 continue;
             }
-            let Some(letter) = order(course.wanted(task.position)).and_then(|order| mailbox.post(order)) else { continue };
+            let Some(letter) = order(course.wanted(task.position)).and_then(|order| mailbox.post(order)) else {
+                continue;
+            };
             posted.push((task.agent.clone(), letter.clone()));
             let key = mailbox_key(&task.job, &task.agent);
             batch.put_record(Tree::Mailboxes, &key, mailbox).map_err(store_failed)?;

@@ -103,7 +103,17 @@ impl Sessions {
         }
         drop(inner);
         let sessions = Arc::clone(self);
-        Ok(OpenSession { sessions, agent: agent.clone(), number, token, letters, wake, superseded, dismissed, peers_moved })
+        Ok(OpenSession {
+            sessions,
+            agent: agent.clone(),
+            number,
+            token,
+            letters,
+            wake,
+            superseded,
+            dismissed,
+            peers_moved,
+        })
     }
 
     /// An agent says where its peers reach it.

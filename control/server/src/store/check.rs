@@ -6,8 +6,8 @@ use flame_api::{AuditRecord, Dataset, JobEvent, LogRecord, MetricRecord, ModelAr
 use serde::de::DeserializeOwned;
 
 use super::records::{
-    AgentRecord, CodeRecord, ComputeRecord, DesignRecord, IDENTITY, Identity, JobRecord, Mailbox, PlanRecord, ReportCursor, SchemaRecord, TaskRecord,
-    Telemetry, TokenRecord, task_key,
+    AgentRecord, CodeRecord, ComputeRecord, DesignRecord, IDENTITY, Identity, JobRecord, Mailbox, PlanRecord,
+    ReportCursor, SchemaRecord, TaskRecord, Telemetry, TokenRecord, task_key,
 };
 use super::{Store, StoreError, Tree, decode};
 use crate::artifacts::Artifacts;
@@ -147,7 +147,11 @@ impl Seen {
             let job = key.split('/').next().and_then(|job| job.parse().ok());
             let size = job.and_then(|job| std::fs::metadata(artifacts.model_path(&job, &model.sha256)).ok());
             if size.is_none_or(|file| file.len() != model.size) {
-                self.find(Tree::Models, &key, format!("the file of {} bytes with digest {} is missing", model.size, model.sha256));
+                self.find(
+                    Tree::Models,
+                    &key,
+                    format!("the file of {} bytes with digest {} is missing", model.size, model.sha256),
+                );
             }
         }
     }

@@ -70,7 +70,8 @@ fn shows_one_moment(store: &dyn Store) {
         })
         .unwrap();
     for tree in Tree::ALL {
-        let of_tree: Vec<_> = seen.iter().filter(|(of, ..)| *of == tree).map(|(_, k, v)| (k.clone(), v.clone())).collect();
+        let of_tree: Vec<_> =
+            seen.iter().filter(|(of, ..)| *of == tree).map(|(_, k, v)| (k.clone(), v.clone())).collect();
         assert_eq!(of_tree, store.scan(tree, b"").unwrap(), "{}", tree.name());
     }
     let given_up = store.moment(&mut |_, _, _| Err(StoreError::Failed("enough".into()))).unwrap_err();

@@ -76,7 +76,8 @@ pub enum DumpError {
 }
 
 fn sum(tree: &str, key: &str, value: &str) -> String {
-    let digest = Sha256::new().chain_update(tree).chain_update([0]).chain_update(key).chain_update([0]).chain_update(value);
+    let digest =
+        Sha256::new().chain_update(tree).chain_update([0]).chain_update(key).chain_update([0]).chain_update(value);
     let mut hex = hex::encode(digest.finalize());
     hex.truncate(16);
     hex
@@ -134,10 +135,11 @@ pub fn import(store: &dyn Store, file: &mut dyn BufRead) -> Result<Dumped, DumpE
     }
     let mut lines = Lines { file, number: 0, all: Sha256::new() };
     let first = lines.next()?;
-    let header: Header =
-        serde_json::from_str(&first).map_err(|error| lines.damaged(format!("this is no export of a Flame store: {error}")))?;
+    let header: Header = serde_json::from_str(&first)
+        .map_err(|error| lines.damaged(format!("this is no export of a Flame store: {error}")))?;
     if header.format != FORMAT || header.version > VERSION {
-        let what = format!("this is `{}` version {}, and {FORMAT} up to {VERSION} is read", header.format, header.version);
+        let what =
+            format!("this is `{}` version {}, and {FORMAT} up to {VERSION} is read", header.format, header.version);
         return Err(lines.damaged(what));
     }
     let (mut batch, mut waiting, mut records) = (Batch::new(), 0, 0);
@@ -152,7 +154,8 @@ pub fn import(store: &dyn Store, file: &mut dyn BufRead) -> Result<Dumped, DumpE
             store.settle()?;
             return Ok(Dumped { records });
         }
-        let line: Line = serde_json::from_str(&text).map_err(|error| lines.damaged(format!("this is no record: {error}")))?;
+        let line: Line =
+            serde_json::from_str(&text).map_err(|error| lines.damaged(format!("this is no record: {error}")))?;
         let tree = Tree::named(&line.tree);
         let tree = tree.ok_or_else(|| lines.damaged(format!("there is no tree `{}`", line.tree.escape_debug())))?;
         if sum(&line.tree, &line.key, &line.value) != line.sum {
@@ -199,7 +202,9 @@ mod tests {
     fn filled() -> MemoryStore {
         let store = MemoryStore::default();
         for n in 0..2_500 {
-            store.put(Tree::Tasks, format!("job/{n}").as_bytes(), format!("{{\"n\": \"{n} \\\"ü\\\"\"}}").into_bytes()).unwrap();
+            store
+                .put(Tree::Tasks, format!("job/{n}").as_bytes(), format!("{{\"n\": \"{n} \\\"ü\\\"\"}}").into_bytes())
+                .unwrap();
         }
         store.put(Tree::Server, b"identity", b"{}".to_vec()).unwrap();
         store

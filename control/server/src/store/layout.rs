@@ -58,8 +58,8 @@ mod tests {
     use flame_api::{Design, UserName};
 
     use super::*;
-    use crate::store::records::{DesignName, SchemaRecord, revision_key};
     use crate::store::MemoryStore;
+    use crate::store::records::{DesignName, SchemaRecord, revision_key};
 
     /// As the first version wrote them.
     fn of_the_first_version() -> MemoryStore {
@@ -69,7 +69,8 @@ mod tests {
         };
         put(Tree::Server, "identity", r#"{"admin_token": "00", "broker_password": "p"}"#);
         put(Tree::Designs, "mnist", r#"{"id": "mnist", "description": "d", "createdAt": "2026-11-20T00:00:00Z"}"#);
-        let schema = r#"{"version": 3, "file": "s.json", "text": "{}", "roles": [], "created_at": "2026-11-20T00:00:00Z"}"#;
+        let schema =
+            r#"{"version": 3, "file": "s.json", "text": "{}", "roles": [], "created_at": "2026-11-20T00:00:00Z"}"#;
         put(Tree::Schemas, "mnist/0000000003", schema);
         store
     }

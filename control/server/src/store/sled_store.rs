@@ -49,7 +49,10 @@ impl SledStore {
         failed(&self.folder, error)
     }
 
-    fn collect(&self, entries: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>) -> Result<Vec<Entry>, StoreError> {
+    fn collect(
+        &self,
+        entries: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
+    ) -> Result<Vec<Entry>, StoreError> {
         entries
             .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(|error| self.failed(error)))
             .collect()
@@ -126,9 +129,8 @@ fn failed(folder: &Path, error: sled::Error) -> StoreError {
 
 /// sled panics over some damages that it finds. Whoever asks gets them as errors all the same.
 fn caught<T>(folder: &Path, act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
-        Err(StoreError::Corrupt { folder: folder.to_owned(), reason: said(&*panic) })
-    })
+    catch_unwind(AssertUnwindSafe(act))
+        .unwrap_or_else(|panic| Err(StoreError::Corrupt { folder: folder.to_owned(), reason: said(&*panic) }))
 }
 
 fn said(panic: &(dyn Any + Send)) -> String {

@@ -25,7 +25,8 @@ fn code<T>(outcome: Result<T, flame_api::ClientError>) -> Code {
 #[tokio::test]
 async fn a_token_is_shown_once_and_holds_until_it_is_revoked_also_across_a_restart() {
     let world = World::start().await;
-    let create = CreateToken { user: user("eve"), role: Role::User, description: "laptop".into(), expires_in: Some(3600) };
+    let create =
+        CreateToken { user: user("eve"), role: Role::User, description: "laptop".into(), expires_in: Some(3600) };
     let made = world.client.create_token(&create).await.unwrap();
     assert!(made.token.expose().starts_with("flame_"));
     let listed = world.client.tokens().await.unwrap();
@@ -57,7 +58,11 @@ async fn a_users_jobs_are_not_there_for_another_user_and_an_admin_sees_all() {
     assert_eq!(world.client.job(&job).await.unwrap().state, JobState::Ready);
     assert_eq!(world.client.jobs().await.unwrap().len(), 1);
     let boss = token(&world, "boss", Role::Admin).await;
-    assert_eq!(boss.stop(&job).await.err().unwrap().problem().unwrap().code, Code::WrongState, "allowed, and too early");
+    assert_eq!(
+        boss.stop(&job).await.err().unwrap().problem().unwrap().code,
+        Code::WrongState,
+        "allowed, and too early"
+    );
 }
 
 #[tokio::test]
@@ -70,7 +75,10 @@ async fn ent_01_a_design_name_is_per_owner() {
     bob.create_design(&design).await.unwrap();
     assert_eq!((eve.designs().await.unwrap().len(), world.client.designs().await.unwrap().len()), (1, 2));
     eve.create_schema(&design.id, "s.json", super::world::SCHEMA.into()).await.unwrap();
-    assert_eq!((eve.design(&design.id).await.unwrap().schemas.len(), bob.design(&design.id).await.unwrap().schemas.len()), (1, 0));
+    assert_eq!(
+        (eve.design(&design.id).await.unwrap().schemas.len(), bob.design(&design.id).await.unwrap().schemas.len()),
+        (1, 0)
+    );
 }
 
 #[tokio::test]
@@ -100,7 +108,8 @@ async fn every_change_is_in_the_audit_log_with_who_made_it() {
     let _agent = Agent::connect(&world, &users[0].agent, "key").await.unwrap();
     assert_eq!(code(eve.stop(&job).await), Code::WrongState);
     let log = world.client.audit(0, 100).await.unwrap();
-    let told: Vec<_> = log.iter().map(|record| (record.who.as_str(), record.what.as_str(), record.made.as_str())).collect();
+    let told: Vec<_> =
+        log.iter().map(|record| (record.who.as_str(), record.what.as_str(), record.made.as_str())).collect();
     let join = format!("agent:{}", users[0].agent);
     let id = world.client.tokens().await.unwrap()[0].id.to_string();
     let expected = [

@@ -2,7 +2,8 @@
 
 use flame_api::notifier::notifier_client::NotifierClient;
 use flame_api::notifier::{
-    Event, EventAck, EventType, FromAgent, Heartbeat, Hello, PeerAddress, Peers, State, StatusAck, TaskStatus, ToAgent, from_agent, to_agent,
+    Event, EventAck, EventType, FromAgent, Heartbeat, Hello, PeerAddress, Peers, State, StatusAck, TaskStatus, ToAgent,
+    from_agent, to_agent,
 };
 use flame_api::{AgentId, Client, Secret, TaskGrant};
 use std::collections::VecDeque;
@@ -51,7 +52,8 @@ impl Agent {
             let channel = Self::channel(world).await;
             let (outgoing, stream) = mpsc::channel(16);
             let (version, hostname) = ("test".to_owned(), "h".to_owned());
-            let hello = Hello { agent_id: id.to_string(), key: key.into(), version, hostname, seen, proof: String::new() };
+            let hello =
+                Hello { agent_id: id.to_string(), key: key.into(), version, hostname, seen, proof: String::new() };
             outgoing.send(FromAgent { body: Some(from_agent::Body::Hello(hello)) }).await.unwrap();
             let mut incoming = NotifierClient::new(channel).session(ReceiverStream::new(stream)).await?.into_inner();
             let Some(to_agent::Body::Welcome(welcome)) = incoming.message().await?.and_then(|message| message.body)

@@ -4,8 +4,8 @@
 
 mod access;
 mod agent;
-mod edges;
 mod deliveries;
+mod edges;
 mod entities;
 mod events;
 mod jobs;

@@ -53,7 +53,10 @@ impl Count {
     async fn until(&self, size: u32) {
         let mut changed = self.changed.subscribe();
         let reached = changed.wait_for(|count| *count >= size);
-        tokio::time::timeout(Duration::from_mins(2), reached).await.expect("all agents hear of it").expect("it is there");
+        tokio::time::timeout(Duration::from_mins(2), reached)
+            .await
+            .expect("all agents hear of it")
+            .expect("it is there");
     }
 }
 
@@ -98,7 +101,8 @@ async fn open(notifier: SocketAddr, agent: &AgentId, n: usize) -> Session {
     let channel = endpoint.connect().await.expect("the notifier accepts");
     let (outgoing, stream) = mpsc::channel(4);
     // As a flamelet has stretched its key; to the server one proof is as good as another.
-    let hello = Hello { agent_id: agent.to_string(), proof: format!("{n:064x}"), version: "bench".into(), ..Hello::default() };
+    let hello =
+        Hello { agent_id: agent.to_string(), proof: format!("{n:064x}"), version: "bench".into(), ..Hello::default() };
     outgoing.send(FromAgent { body: Some(from_agent::Body::Hello(hello)) }).await.expect("there is room");
     let answer = NotifierClient::new(channel).session(ReceiverStream::new(stream)).await;
     let mut incoming = answer.unwrap_or_else(|status| panic!("{agent}: {status}")).into_inner();

@@ -14,8 +14,8 @@ use flame_api::{Client, CreateDesign, JobId};
 
 use super::report::{Case, Goal, Report, quantile};
 use agents::Crowd;
-pub(super) use server::{ServeArgs, serve};
 use server::Process;
+pub(super) use server::{ServeArgs, serve};
 
 /// Tasks of the large job, and sessions.
 const AGENTS: u32 = 10_000;
@@ -125,7 +125,8 @@ async fn create_job(client: &Client, tasks: u32) -> JobId {
         client.create_schema(&design.id, "schema.json", schema.to_owned()).await.expect("a schema");
         client.create_code(&design.id, server::component("trainer")).await.expect("code");
     }
-    let job = format!(r#"{{"designId": "bench", "name": "n{tasks}", "dataSpec": {{"fromUser": {{"default": {tasks}}}}}}}"#);
+    let job =
+        format!(r#"{{"designId": "bench", "name": "n{tasks}", "dataSpec": {{"fromUser": {{"default": {tasks}}}}}}}"#);
     client.create_job("job.json", job).await.expect("a job").id
 }
 
