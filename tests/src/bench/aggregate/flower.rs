@@ -32,7 +32,7 @@ pub(super) fn run(size: &str, inputs: &Inputs, args: &Args, report: &Report) {
     }
     let best = times.iter().map(|(_, seconds)| *seconds).fold(f64::INFINITY, f64::min);
     let mut fedavg = rule("fedavg", &[], 0);
-    let [ours] = taking_turns(args.repeat, [&mut || inputs.round(&mut fedavg)]);
+    let [ours] = taking_turns(args.repeat, &mut [&mut || inputs.round(&mut fedavg)]);
     let (value, limit) = (inputs.rate(ours), inputs.rate(best));
     case(report, format!("{size}/flower/fedavg-beside-its-best"), value, "MB/s", Some(limit), Some(GOAL));
 }

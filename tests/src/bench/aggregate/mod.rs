@@ -55,8 +55,10 @@ fn size(size: &str, len: usize, args: &Args, report: &Report) {
     for (threads, said) in [(1, "one"), (0, "all")] {
         for (name, options) in rounds::RULES.into_iter().filter(|(name, _)| wants(name)) {
             let mut rule = rule(name, options, threads);
-            let [ours, limit] =
-                taking_turns(args.repeat, [&mut || inputs.round(&mut rule), &mut || inputs.plain(threads, &mut sums)]);
+            let [ours, limit] = taking_turns(
+                args.repeat,
+                &mut [&mut || inputs.round(&mut rule), &mut || inputs.plain(threads, &mut sums)],
+            );
             let (value, limit) = (inputs.rate(ours), inputs.rate(limit));
             let goal = match name {
                 "fedavg" if threads == 1 && len > 1_000_000 => Some(AVERAGE),
@@ -68,9 +70,9 @@ fn size(size: &str, len: usize, args: &Args, report: &Report) {
     }
     if wants("add") {
         let mut rule = rule("fedavg", &[], 1);
-        let known = inputs.adds(&mut rule, args.repeat, |update| update.clone());
+        let known = inputs.adds(&mut rule, args.repeat, Clone::clone);
         let unknown = inputs.adds(&mut rule, args.repeat, rounds::never_looked_at);
-        let limit = inputs.rate(taking_turns(args.repeat, [&mut || inputs.plain(1, &mut sums)])[0]);
+        let limit = inputs.rate(taking_turns(args.repeat, &mut [&mut || inputs.plain(1, &mut sums)])[0]);
         case(report, format!("{size}/add/known-finite"), inputs.rate(known), "MB/s", Some(limit), None);
         case(report, format!("{size}/add/looked-at"), inputs.rate(unknown), "MB/s", Some(limit), None);
     }
@@ -84,7 +86,7 @@ fn case(report: &Report, name: String, value: f64, unit: &'static str, limit: Op
 }
 
 /// Median seconds of each, run in turns after one to warm up; who begins changes.
-fn taking_turns<const N: usize>(repeat: usize, runs: [&mut dyn FnMut(); N]) -> [f64; N] {
+fn taking_turns<const N: usize>(repeat: usize, runs: &mut [&mut dyn FnMut(); N]) -> [f64; N] {
     let mut times = [const { Vec::new() }; N];
     for turn in 0..=repeat {
         for i in 0..N {

@@ -76,14 +76,8 @@ impl Inputs {
     /// A whole round.
     pub(super) fn round(&self, rule: &mut Aggregator) {
         rule.begin(&self.base, &[]).expect("a round");
-        self.add_all(rule, &self.updates);
+        add_all(rule, &self.updates);
         std::hint::black_box(rule.finish().expect("a result"));
-    }
-
-    fn add_all(&self, rule: &mut Aggregator, updates: &[Model]) {
-        for (i, update) in updates.iter().enumerate() {
-            rule.add(update, &about(i), None, &[]).expect("it fits");
-        }
     }
 
     /// Median seconds of the `add`s of a round alone, of updates made by `make` beforehand.
@@ -93,7 +87,7 @@ impl Inputs {
             let updates: Vec<Model> = self.updates.iter().map(make).collect();
             rule.begin(&self.base, &[]).expect("a round");
             let began = Instant::now();
-            self.add_all(rule, &updates);
+            add_all(rule, &updates);
             times.push(began.elapsed().as_secs_f64());
             rule.finish().expect("a result");
         }
@@ -120,6 +114,12 @@ impl Inputs {
                 if threads == 1 { work() } else { drop(scope.spawn(work)) }
             }
         });
+    }
+}
+
+fn add_all(rule: &mut Aggregator, updates: &[Model]) {
+    for (i, update) in updates.iter().enumerate() {
+        rule.add(update, &about(i), None, &[]).expect("it fits");
     }
 }
 
