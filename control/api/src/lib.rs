@@ -6,6 +6,7 @@
 mod agent;
 mod agent_key;
 mod client;
+mod codec;
 mod encoding;
 mod entity;
 mod ids;

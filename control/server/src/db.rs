@@ -189,7 +189,7 @@ async fn from_server(home: &Path, file: &Path) -> Result<Dumped, DbError> {
     let mut lines: u64 = 0;
     while let Some(bytes) = stream.next().await {
         let bytes = bytes?;
-        lines += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+        bytes.iter().for_each(|byte| lines += u64::from(*byte == b'\n'));
         out.write_all(&bytes).map_err(at(&beside))?;
     }
     finish(&beside, out, file)?;
@@ -221,14 +221,14 @@ mod tests {
         assert!(said.starts_with("1 records"), "{said}");
         let again = does(other.path(), DbCommand::Import { file }).await.unwrap_err().to_string();
         assert!(again.contains("exists already") && again.contains("--home"), "{again}");
-        let (fine, said) = does(other.path(), DbCommand::Check).await.unwrap();
-        assert!(fine && said.contains("all as they should be"), "{said}");
+        let (is_fine, said) = does(other.path(), DbCommand::Check).await.unwrap();
+        assert!(is_fine && said.contains("all as they should be"), "{said}");
 
         let store = SledStore::open(&other.path().join("store")).unwrap();
         store.put(Tree::Jobs, b"torn", b"{".to_vec()).unwrap();
         drop(store);
-        let (fine, said) = does(other.path(), DbCommand::Check).await.unwrap();
-        assert!(!fine && said.contains("jobs `torn`:") && said.contains("damaged"), "{said}");
+        let (is_fine, said) = does(other.path(), DbCommand::Check).await.unwrap();
+        assert!(!is_fine && said.contains("jobs `torn`:") && said.contains("damaged"), "{said}");
     }
 
     #[tokio::test]

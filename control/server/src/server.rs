@@ -93,8 +93,10 @@ pub struct Server {
     notifier: SocketAddr,
     broker: BrokerAccess,
     token: Secret,
-    /// Whether both ports speak TLS, and who vouches for it where that is a CA of the server's own.
-    tls: Option<Option<PathBuf>>,
+    /// Whether both ports speak TLS.
+    tls: bool,
+    /// Who vouches for it, where that is a CA of the server's own.
+    ca: Option<PathBuf>,
     /// Host under which others know it.
     host: Option<String>,
     controller: Arc<Controller>,
@@ -128,10 +130,11 @@ impl Server {
         let (tls, home) = (config.tls.clone(), config.home.clone());
         let ready = tokio::task::spawn_blocking(move || tls.prepare(&home, api_addr.ip())).await;
         let ready = ready.map_err(|error| StartError::Failed(error.to_string()))??;
-        let (acceptor, tls) = match ready {
-            Some(ready) => (Some(ready.acceptor), Some(ready.ca)),
+        let (acceptor, ca) = match ready {
+            Some(ready) => (Some(ready.acceptor), ready.ca),
             None => (None, None),
         };
+        let tls = acceptor.is_some();
         let broker = broker::provide(&config.broker, &identity.broker_password).await.map_err(broker_failed)?;
 
         let sessions = Arc::new(Sessions::default());
@@ -139,7 +142,7 @@ impl Server {
             Some(host) => format!("{host}:{}", address.port()),
             None => reachable(address).to_string(),
         };
-        let scheme = if tls.is_some() { "https" } else { "http" };
+        let scheme = if tls { "https" } else { "http" };
         let tokens = Tokens::load(Arc::clone(&store))?;
         let (metrics, audit) = (Metrics::new(&times), Arc::new(Audit::open(Arc::clone(&store))?));
         let controller = Controller::new(Surroundings {
@@ -149,7 +152,7 @@ impl Server {
             deployer: Arc::clone(&config.deployer),
             apiserver: format!("{scheme}://{}", reached(api_addr)),
             notifier: reached(notifier_addr),
-            ca: tls.clone().flatten(),
+            ca: ca.clone(),
             broker: broker.clone(),
             p2p_listen: SocketAddr::new(api_addr.ip(), 0),
             p2p_advertise: config.advertise_host.clone(),
@@ -180,6 +183,7 @@ impl Server {
             broker,
             token,
             tls,
+            ca,
             host: config.advertise_host.clone(),
             controller,
             stopping,
@@ -204,7 +208,7 @@ impl Server {
 
     /// Where clients on this machine reach the apiserver: `http://host:port`, or `https://host:port`.
     pub fn endpoint(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.tls { "https" } else { "http" };
         match &self.host {
             Some(host) => format!("{scheme}://{host}:{}", self.api.port()),
             None => format!("{scheme}://{}", reachable(self.api)),
@@ -213,12 +217,12 @@ impl Server {
 
     /// Whether both ports speak TLS.
     pub fn is_tls(&self) -> bool {
-        self.tls.is_some()
+        self.tls
     }
 
     /// The CA that vouches for this server, where it is the server's own.
     pub fn ca(&self) -> Option<&Path> {
-        self.tls.as_ref()?.as_deref()
+        self.ca.as_deref()
     }
 
     /// The broker's URL, as agents get it.

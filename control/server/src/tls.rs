@@ -183,8 +183,8 @@ impl Made {
         hold(&mut params, CA_DAYS);
         let ca = params.self_signed(&key).map_err(broken)?;
         // The key first: a CA without its key is made anew.
-        self.write(&self.ca_key, &key.serialize_pem())?;
-        self.write(&self.ca, &ca.pem())
+        Self::write(&self.ca_key, &key.serialize_pem())?;
+        Self::write(&self.ca, &ca.pem())
     }
 
     fn make_certificate(&self, names: &[String]) -> Result<(), TlsError> {
@@ -200,15 +200,15 @@ impl Made {
         let until = hold(&mut params, DAYS);
         let key = KeyPair::generate().map_err(wrong)?;
         let certificate = params.signed_by(&key, &issuer).map_err(wrong)?;
-        self.write(&self.key, &key.serialize_pem())?;
-        self.write(&self.certificate, &certificate.pem())?;
+        Self::write(&self.key, &key.serialize_pem())?;
+        Self::write(&self.certificate, &certificate.pem())?;
         let about = About { names: names.to_vec(), until };
         // Last: it says that the others are whole.
         let about = serde_json::to_string(&about).map_err(|error| failed("its names", &error, MOVE_AWAY))?;
-        self.write(&self.about, &about)
+        Self::write(&self.about, &about)
     }
 
-    fn write(&self, path: &Path, text: &str) -> Result<(), TlsError> {
+    fn write(path: &Path, text: &str) -> Result<(), TlsError> {
         let written: io::Result<()> = write_private(path, text);
         written.map_err(|error| failed(path.display().to_string(), &error, "name another home folder by --home"))
     }

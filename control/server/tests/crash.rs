@@ -1,7 +1,7 @@
 //! kill -9 of a process that writes to a store, again and again: what it said was durable is there, whole, and nothing is
 //! there in part.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail so")]
+#![expect(clippy::unwrap_used, reason = "tests fail so")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -108,7 +108,7 @@ fn a_store_whose_files_were_overwritten_is_refused_or_whole_and_never_a_panic() 
         match read {
             // Where it opens, every value that it gives is one that was written.
             Ok(entries) => {
-                assert!(entries.iter().all(|(_, value)| value.len() == 2_000 && value.iter().all(|b| *b == 7)))
+                assert!(entries.iter().all(|(_, value)| value.len() == 2_000 && value.iter().all(|b| *b == 7)));
             }
             Err(error) => {
                 refused += 1;

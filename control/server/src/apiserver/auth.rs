@@ -300,6 +300,7 @@ fn made(body: &[u8]) -> String {
 }
 
 /// Whose token came. A token that is right opens the server whatever else its address does; wrong ones are slowed down.
+#[expect(clippy::result_large_err, reason = "a refusal is an answer, with its headers, and goes straight out")]
 fn who(api: &Api, request: &Request) -> Result<Who, Response> {
     let token = bearer(request.headers()).map_err(IntoResponse::into_response)?;
     let hash = crypto::sha256(token.as_bytes());

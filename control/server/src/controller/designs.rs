@@ -201,7 +201,7 @@ impl Controller {
             let size = file.len() as u64;
             let record = CodeRecord { version: 0, sha256, size, components, created_at: Timestamp::now() };
             this.add_revision_locked(&lock, Tree::Code, &id, record, once.as_ref(), |record, version| {
-                record.version = version
+                record.version = version;
             })
         })
         .await

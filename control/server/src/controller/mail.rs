@@ -159,13 +159,12 @@ impl Controller {
         let course = state.course.as_ref().ok_or_else(|| super::unknown_job(&agent.job))?;
         let wanted = course.wanted(agent.position);
         let mut batch = Batch::new();
-        let done = match state.mail.as_mut().and_then(|mail| mail.of(agent.position)) {
-            Some(mailbox) => act(mailbox, wanted, &mut batch),
-            None => {
-                let key = mailbox_key(&agent.job, id);
-                let known: Option<Mailbox> = get_record(&*self.store, Tree::Mailboxes, &key).map_err(store_failed)?;
-                act(&mut known.unwrap_or_default(), wanted, &mut batch)
-            }
+        let done = if let Some(mailbox) = state.mail.as_mut().and_then(|mail| mail.of(agent.position)) {
+            act(mailbox, wanted, &mut batch)
+        } else {
+            let key = mailbox_key(&agent.job, id);
+            let known: Option<Mailbox> = get_record(&*self.store, Tree::Mailboxes, &key).map_err(store_failed)?;
+            act(&mut known.unwrap_or_default(), wanted, &mut batch)
         };
         if done.is_ok() && !batch.is_empty() {
             self.store.commit_soon(batch).map_err(store_failed)?;

@@ -74,7 +74,7 @@ impl Seen {
         let name = std::str::from_utf8(key).map_err(|error| super::damaged(tree, key, &error))?;
         match tree {
             Tree::Server if name == IDENTITY => is::<Identity>(tree, key, value)?,
-            Tree::Server => is::<serde_json::Value>(tree, key, value)?,
+            Tree::Server | Tree::Once => is::<serde_json::Value>(tree, key, value)?,
             Tree::Designs => is::<DesignRecord>(tree, key, value)?,
             Tree::Schemas => is::<SchemaRecord>(tree, key, value)?,
             Tree::Code => {
@@ -110,7 +110,6 @@ impl Seen {
             Tree::Events => is::<JobEvent>(tree, key, value)?,
             Tree::Datasets => is::<Dataset>(tree, key, value)?,
             Tree::Computes => is::<ComputeRecord>(tree, key, value)?,
-            Tree::Once => is::<serde_json::Value>(tree, key, value)?,
             Tree::Tokens => is::<TokenRecord>(tree, key, value)?,
             Tree::Audit => is::<AuditRecord>(tree, key, value)?,
             Tree::Mailboxes => is::<Mailbox>(tree, key, value)?,

@@ -14,7 +14,7 @@ use sled::transaction::{ConflictableTransactionError, TransactionError, Transact
 use super::{Batch, Entry, Store, StoreError, Tree, Visit};
 
 /// Memory for hot pages. The default of 1 GiB is more than a control plane needs.
-const CACHE_BYTES: u64 = 64 << 20;
+const CACHE_BYTES: u64 = 24 << 20;
 /// A server that was just stopped may still hold the lock for a moment.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
 

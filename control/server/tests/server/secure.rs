@@ -46,14 +46,14 @@ async fn who_names_the_ca_gets_in_over_tls_and_others_do_not() {
 
     // The notifier likewise.
     let notifier = server.notifier_addr().to_string();
-    let hello = |_: ()| {
+    let hello = || {
         let (outgoing, stream) = mpsc::channel(1);
         let hello = Hello { agent_id: "0".repeat(40), key: "key".into(), ..Hello::default() };
         outgoing.try_send(FromAgent { body: Some(from_agent::Body::Hello(hello)) }).unwrap();
         ReceiverStream::new(stream)
     };
     let channel = within(trust.endpoint(&notifier, &endpoint).unwrap().connect()).await.unwrap();
-    let unknown = within(NotifierClient::new(channel).session(hello(()))).await.err().unwrap();
+    let unknown = within(NotifierClient::new(channel).session(hello())).await.err().unwrap();
     assert_eq!(unknown.code(), tonic::Code::NotFound, "it was heard: {unknown}");
     let stranger = within(Trust::System.endpoint(&notifier, &endpoint).unwrap().connect()).await;
     assert!(stranger.is_err());

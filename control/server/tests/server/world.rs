@@ -208,7 +208,7 @@ impl World {
     /// Waits until a participant's session is gone.
     pub(crate) async fn until_away(&self, job: &JobId, user: usize) {
         within(async {
-            while self.tasks(job).await.1[user].connected {
+            while self.tasks(job).await.1.get(user).unwrap().connected {
                 tokio::task::yield_now().await;
             }
         })
