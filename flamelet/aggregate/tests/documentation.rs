@@ -61,6 +61,12 @@ fn the_documentation_lists_what_there_is() {
 fn every_rule_of_the_catalogue_is_here() {
     let catalogue = "fedavg fedavgm fedadagrad fedadam fedyogi fedprox qfedavg fednova scaffold feddyn fedbuff fedasync median \
                      trimmed-mean krum multi-krum bulyan geometric-median centred-clip norm-bound fltrust";
+    for rule in rules() {
+        let shadows = |option: &&OptionInfo| common_options().any(|common| common.name == option.name);
+        let shadowed: Vec<_> = rule.options.iter().filter(shadows).map(|option| option.name).collect();
+        let known = if rule.name == "geometric-median" { vec!["epsilon"] } else { Vec::new() };
+        assert_eq!(shadowed, known, "{}: an option of all rules", rule.name);
+    }
     let names: Vec<_> = rules().iter().map(|rule| rule.name).collect();
     assert_eq!(names, catalogue.split_whitespace().collect::<Vec<_>>());
 }
