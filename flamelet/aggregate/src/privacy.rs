@@ -101,6 +101,12 @@ pub(crate) struct Privacy {
     below: u32,
 }
 
+/// Whether the rule has an option of this name itself: geometric-median's `epsilon` is a distance. It takes no noise, so that it
+/// has no budget.
+fn own(options: &Options<'_>, name: &str) -> bool {
+    options.info().options.iter().any(|option| option.name == name)
+}
+
 impl Privacy {
     /// The mechanism that the options ask for; `None` where they ask for none.
     pub(crate) fn read(options: &Options<'_>) -> Result<Option<Self>, AggregateError> {
@@ -112,13 +118,14 @@ impl Privacy {
         let lr = options.number("clip-lr", Range::Positive)?;
         let count_stddev = options.number("clip-count-stddev", Range::Positive)?;
         let sampling_rate = options.number("sampling-rate", Range::Share)?;
-        let (epsilon, delta) = (options.number("epsilon", Range::Positive)?, options.number("delta", Range::Open)?);
+        let epsilon = if own(options, "epsilon") { None } else { options.number("epsilon", Range::Positive)? };
+        let delta = options.number("delta", Range::Open)?;
         let seed = options.number("seed", Range::Whole)?;
         let noisy = multiplier.is_some_and(|multiplier| multiplier > 0.0);
         let Some(clip) = clip else {
             let others = ["noise-multiplier", "clip-quantile", "clip-lr", "clip-count-stddev", "sampling-rate"];
             let others = others.iter().chain(&["epsilon", "delta", "seed"]);
-            return match others.into_iter().find(|name| options.has(name)) {
+            return match others.into_iter().find(|name| options.has(name) && !own(options, name)) {
                 None => Ok(None),
                 Some(name) => invalid(&format!("option {name:?} needs `clip`, the bound on an update's norm")),
             };

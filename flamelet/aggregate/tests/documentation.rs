@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use flame_aggregate::{OptionInfo, common_options, rules};
+use flame_aggregate::{Aggregator, OptionInfo, OptionValue, common_options, rules};
 
 fn options<'a>(options: impl Iterator<Item = &'a OptionInfo>) -> String {
     let one =
@@ -61,6 +61,37 @@ fn the_documentation_lists_what_there_is() {
 fn every_rule_of_the_catalogue_is_here() {
     let catalogue = "fedavg fedavgm fedadagrad fedadam fedyogi fedprox qfedavg fednova scaffold feddyn fedbuff fedasync median \
                      trimmed-mean krum multi-krum bulyan geometric-median centred-clip norm-bound fltrust";
+    for rule in rules() {
+        let shadows = |option: &&OptionInfo| common_options().any(|common| common.name == option.name);
+        let shadowed: Vec<_> = rule.options.iter().filter(shadows).map(|option| option.name).collect();
+        let known = if rule.name == "geometric-median" { vec!["epsilon"] } else { Vec::new() };
+        assert_eq!(shadowed, known, "{}: an option of all rules", rule.name);
+    }
     let names: Vec<_> = rules().iter().map(|rule| rule.name).collect();
     assert_eq!(names, catalogue.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn every_option_is_taken_by_its_name_with_its_documented_default() {
+    let value = |option: &OptionInfo| match option.default {
+        None => OptionValue::Number(2.0),
+        Some("true") => OptionValue::Flag(true),
+        Some("false") => OptionValue::Flag(false),
+        Some(text) => text.parse().map_or_else(|_| OptionValue::Text(text.to_owned()), OptionValue::Number),
+    };
+    for rule in rules() {
+        let needed: Vec<_> = rule.options.iter().filter(|option| option.default.is_none()).collect();
+        // Those of privacy have no default that says something by itself, and need one another.
+        let common = ["accumulate", "deterministic", "max-weight-share", "threads"];
+        let common = common_options().filter(|option| common.contains(&option.name));
+        for option in rule.options.iter().chain(common) {
+            for name in [option.name.to_owned(), option.name.replace('-', "_")] {
+                let mut given: Vec<_> = needed.iter().map(|option| (option.name.to_owned(), value(option))).collect();
+                given.retain(|(other, _)| other != option.name);
+                given.push((name, value(option)));
+                let made = Aggregator::create(rule.name, &given);
+                assert!(made.is_ok(), "{} with {given:?}: {:?}", rule.name, made.err());
+            }
+        }
+    }
 }

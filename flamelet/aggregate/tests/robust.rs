@@ -155,6 +155,15 @@ fn the_geometric_median_of_a_majority_is_where_the_majority_is() {
 }
 
 #[test]
+fn the_geometric_medians_epsilon_is_a_distance_and_no_budget() {
+    // Both are nearer to the mean than 100, so that both weigh the same again.
+    let updates = [(f64s(&[0.0]), 1), (f64s(&[6.0]), 2)];
+    for options in [vec![("epsilon", 100.0)], vec![("epsilon", 100.0), ("clip", 50.0)]] {
+        close(&round(&mut rule("geometric-median", &options), &f64s(&[0.0]), &updates).unwrap().model, &[4.0]);
+    }
+}
+
+#[test]
 fn one_step_of_weiszfeld_by_hand() {
     // From the mean 2 of 0, 1 and 5 (weights 1): distances 2, 1, 3.
     let updates = [(f64s(&[0.0]), 1), (f64s(&[1.0]), 1), (f64s(&[5.0]), 1)];

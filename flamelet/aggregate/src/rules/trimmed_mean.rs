@@ -27,7 +27,7 @@ pub(super) const INFO: RuleInfo = RuleInfo {
     },
 };
 
-/// int(beta·K), with what 0.2·5 and the like lack for a whole number in binary.
+/// int(beta·K), of the product as `f64` has it.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -35,6 +35,5 @@ pub(super) const INFO: RuleInfo = RuleInfo {
     reason = "below half of a number of updates"
 )]
 fn cut(beta: f64, updates: usize) -> usize {
-    let cut = beta * updates as f64;
-    (cut * (1.0 + 4.0 * f64::EPSILON)) as usize
+    (beta * updates as f64) as usize
 }
