@@ -91,7 +91,7 @@ async fn sessions(args: &Args, report: &Report) {
     plain(report, "sessions-first-joins", f64::from(args.agents) / opened.as_secs_f64(), "sessions/s");
 
     let base = client.base().to_owned();
-    let token = server.token(home.path());
+    let token = Process::token(home.path());
     for (name, path) in [("get-p99", format!("/v1/jobs/{job}")), ("list-p99", "/v1/jobs?limit=50".to_owned())] {
         if args.options.wants(name) {
             let times = load::requests(&base, &path, &token, RATE, Duration::from_secs(args.seconds)).await;

@@ -110,13 +110,13 @@ impl Process {
         Self { child, api, notifier, started_in }
     }
 
-    pub(super) fn token(&self, home: &Path) -> Secret {
+    pub(super) fn token(home: &Path) -> Secret {
         let token = std::fs::read_to_string(home.join("token")).expect("the server wrote its token");
         Secret::new(token.trim())
     }
 
     pub(super) fn client(&self, home: &Path) -> Client {
-        Client::new(&format!("http://{}", self.api), Some(self.token(home))).expect("a client")
+        Client::new(&format!("http://{}", self.api), Some(Self::token(home))).expect("a client")
     }
 
     /// Memory now, in MB.
