@@ -38,7 +38,7 @@ fn of<'a>(tasks: &'a [Task], role: &str, group: &str) -> &'a AgentId {
 async fn an_agent_learns_of_the_ends_that_it_talks_to_peer_to_peer_and_of_no_others() {
     let mut world = World::start().await;
     design(&world.client, "hybrid", HYBRID).await;
-    let job = r#"{"designId": "hybrid", "dataSpec": {"fromUser": {"eu": 2, "us": 1}}}"#;
+    let job = r#"{"designId": "hybrid", "backend": "mqtt", "dataSpec": {"fromUser": {"eu": 2, "us": 1}}}"#;
     let job = world.client.create_job("job.json", job.to_owned()).await.unwrap().id;
     let tasks = world.client.tasks(&job).await.unwrap();
     world.client.start(&job).await.unwrap();
