@@ -125,8 +125,9 @@ async fn create_job(client: &Client, tasks: u32) -> JobId {
         client.create_schema(&design.id, "schema.json", schema.to_owned()).await.expect("a schema");
         client.create_code(&design.id, server::component("trainer")).await.expect("code");
     }
-    let job =
-        format!(r#"{{"designId": "bench", "name": "n{tasks}", "dataSpec": {{"fromUser": {{"default": {tasks}}}}}}}"#);
+    let job = format!(
+        r#"{{"designId": "bench", "name": "n{tasks}", "backend": "mqtt", "dataSpec": {{"fromUser": {{"default": {tasks}}}}}}}"#
+    );
     client.create_job("job.json", job).await.expect("a job").id
 }
 
