@@ -12,6 +12,10 @@ use std::time::Instant;
 use flame_aggregate::{Aggregator, Contribution, OptionValue};
 use flame_model::{Form, Model, Tensor};
 
+/// As in the programs: the system's own gives memory back after every round, and gets it page by page again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn model(len: usize, seed: u32) -> Model {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
     let mut next = || {
