@@ -10,7 +10,7 @@ use flame_tests::{DEADLINE, guest};
 use tokio::task::JoinHandle;
 
 const RATE: f64 = 0.25;
-const STEPS: u64 = 3;
+const STEPS: u32 = 3;
 
 fn stage(trainers: u32, rule: &str, options: &[(&str, f64)]) -> Stage {
     let links = vec![Link("param", ["aggregator", "trainer"], ["distribute", "fetch"])];
@@ -63,7 +63,7 @@ async fn scaffold_travels_in_both_directions_and_meets_its_formulas() {
                 y -= RATE * (y - target);
                 y -= RATE * (c - *own);
             }
-            let change = (w - y) / (STEPS as f64 * RATE) - c;
+            let change = (w - y) / (f64::from(STEPS) * RATE) - c;
             *own += change;
             (moved, changed) = (moved + (y - w) / 2.0, changed + change / 2.0);
         }
@@ -118,7 +118,7 @@ async fn a_job_selects_some_of_its_participants() {
     // Trainers 0 and 1, 2 and 0, 1 and 2: as many steps towards 1, 2 and 4.
     let mut w = 0.0;
     for (a, b) in [(1.0, 2.0), (1.0, 4.0), (2.0, 4.0)] {
-        let trained = |target: f64| target + (w - target) * (1.0 - RATE).powi(STEPS as i32);
+        let trained = |target: f64| target + (w - target) * (1.0 - RATE).powf(f64::from(STEPS));
         w = f64::midpoint(trained(a), trained(b));
     }
     assert_near(first_value(&said.model()), w);

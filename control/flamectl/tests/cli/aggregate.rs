@@ -71,7 +71,7 @@ fn commands(text: &str, start: &str) -> Vec<(String, String)> {
                 command.push(' ');
                 command.push_str(line.trim());
             }
-            (None, Some((_, after))) => after.push_str(&format!("{line}\n")),
+            (None, Some((_, after))) => after.extend([line, "\n"]),
             (None, None) => {}
         }
         goes_on = line.ends_with('\\');

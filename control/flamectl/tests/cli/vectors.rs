@@ -41,9 +41,8 @@ fn options(rule: &str, params: &Value) -> Vec<String> {
     let mut options = Vec::new();
     for (name, value) in params.as_object().unwrap() {
         let ours = match name.as_str() {
-            "server_learning_rate" => "lr".to_owned(),
             "server_momentum" => "momentum".to_owned(),
-            "client_learning_rate" => "lr".to_owned(),
+            "server_learning_rate" | "client_learning_rate" => "lr".to_owned(),
             "num_malicious" => "f".to_owned(),
             "num_to_select" => "keep".to_owned(),
             // The client's rate, the rounds to run, an option of another interface.
@@ -247,7 +246,7 @@ fn assert_deviation(vector: &Value, clip: f64, options: &[&str], expected: Optio
     let (name, params) = (vector["name"].as_str().unwrap(), &vector["params"]);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let count = 40_000;
+    let count: usize = 40_000;
     let zeros: Model = [("w", Tensor::zeros(&[count as u64], Dtype::Float64).unwrap())].into_iter().collect();
     save(path, "zero", &zeros);
     let (clip, z) = (clip.to_string(), params["noise_multiplier"].to_string());

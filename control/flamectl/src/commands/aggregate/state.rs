@@ -158,7 +158,7 @@ fn split(names: &[String], combined: Model) -> Option<Vec<(String, Model)>> {
 fn checksum(combined: &Model, metadata: &BTreeMap<String, String>) -> String {
     let mut text = models::digest(combined);
     for (name, value) in metadata.iter().filter(|(name, _)| name.as_str() != "checksum") {
-        text.push_str(&format!("\n{name}={value}"));
+        text.extend(["\n", name, "=", value]);
     }
     flame_bundle::sha256_hex(text.as_bytes())
 }
