@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use flame_api::AgentId;
+use flame_api::{AgentId, Trust};
 use flame_control::{DeployError, Deployer, Launch};
 use flame_sandbox::{Dataset, Sandbox};
 use flamelet::{AgentConfig, InprocHub, Listen, Policy, TlsSettings};
@@ -78,6 +78,7 @@ impl Deployer for InProcessDeployer {
             key: launch.key,
             apiserver: launch.apiserver,
             notifier: launch.notifier,
+            trust: Trust::load(launch.ca.as_deref()).map_err(|error| DeployError::new(error.to_string()))?,
             datasets: self.datasets(launch.data).await?,
             policy: Policy::default(),
             audit: None,

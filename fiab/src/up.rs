@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use flame_control::{BrokerChoice, CliConfig, Server, ServerConfig, write_cli_config};
+use flame_control::{BrokerChoice, CliConfig, Rates, Server, ServerConfig, Tls, write_cli_config};
 use flame_sandbox::{Compiler, Sandbox, SandboxConfig};
 use flamelet::AgentConfig;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,6 +27,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         home: home.join("control"),
         api: SocketAddr::new(args.listen, args.api_port),
         notifier: SocketAddr::new(args.listen, args.notifier_port),
+        tls: Tls::Off,
+        rates: Rates::default(),
         broker: match values.broker_url() {
             Some(url) => BrokerChoice::External { url, username: None, password: None, ca: None },
             None => BrokerChoice::Embedded { listen: SocketAddr::new(args.listen, args.broker_port) },
@@ -38,7 +40,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     })
     .await?;
     let api = format!("http://{}", server.api_addr());
-    let config = write_cli_config(&flame_home(), &api, server.token())?;
+    let config = write_cli_config(&flame_home(), &api, server.token(), server.ca())?;
 
     println!("Flame in a box is up.");
     println!("  apiserver  {api}");
@@ -51,6 +53,9 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
             path.display(),
             home.join("control/token").display()
         ),
+    }
+    if !args.listen.is_loopback() {
+        eprintln!("INSECURE: no TLS, and other machines can reach it; for others run flame-control, which has TLS");
     }
     println!();
     println!("Next: flamectl create design my_first_design -d \"what it is for\"");

@@ -67,7 +67,9 @@ def main():
         return 0
     with tempfile.TemporaryDirectory() as home:
         ports = {name: str(free_port()) for name in ("api", "notifier", "broker")}
-        command = [sys.argv[1], "--home", f"{home}/control", "--log", "error"]
+        # A server that could place nothing is not well, and says so: a program is enough, since no job is started.
+        placed = shutil.which("true") or "/bin/true"
+        command = [sys.argv[1], "--home", f"{home}/control", "--log", "error,rumqttd=off", "--flamelet", placed]
         for name, port in ports.items():
             command += [f"--{name}-port", port]
         environment = dict(os.environ, FLAME_HOME=f"{home}/cli")

@@ -70,6 +70,18 @@ impl FlameBuilder {
         self
     }
 
+    /// The same ports after a restart, so that agents that were left running find it again.
+    #[must_use]
+    pub fn on_fixed_ports(self) -> Self {
+        // Free a moment ago; kept until all three are known, so that they differ.
+        let listeners: Vec<_> = (0..3).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let flags = ["--api-port", "--notifier-port", "--broker-port"].into_iter().zip(&listeners);
+        let ports: Vec<String> = flags
+            .flat_map(|(flag, listener)| [flag.to_owned(), listener.local_addr().unwrap().port().to_string()])
+            .collect();
+        self.args(ports)
+    }
+
     /// Starts it on free ports.
     pub fn start(self) -> Flame {
         let home = tempfile::tempdir().unwrap();
@@ -83,14 +95,16 @@ fn launch(builder: &FlameBuilder, home: &Path) -> (Child, String, String) {
     if builder.fiab {
         command.arg("up");
     }
-    command.args(["--api-port", "0", "--notifier-port", "0"]);
+    if !builder.args.iter().any(|arg| arg == "--api-port") {
+        command.args(["--api-port", "0", "--notifier-port", "0"]);
+    }
     if !builder.args.iter().any(|arg| arg.starts_with("--broker") || arg == "--values") {
         command.args(["--broker-port", "0"]);
     }
     command.args(&builder.args).env("FLAME_HOME", home).env_remove("FLAME_APISERVER").env_remove("FLAME_TOKEN");
     let mut control = Child::start(command);
     let last_word = |line: String| line.split_whitespace().last().unwrap_or_default().to_owned();
-    let api = last_word(control.line(|line| line.contains("apiserver") && line.contains("http://")));
+    let api = last_word(control.line(|line| line.contains("apiserver") && line.contains("://")));
     let notifier = last_word(control.line(|line| line.contains("notifier")));
     (control, api, notifier)
 }

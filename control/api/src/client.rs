@@ -15,6 +15,10 @@ mod designs;
 mod events;
 mod jobs;
 
+use crate::Trust;
+
+mod tokens;
+
 /// Time to reach a server before it counts as away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Silence after which a request is given up. The watch stream sends a comment at least every 10 s.
@@ -71,8 +75,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the apiserver at `base`, such as `http://127.0.0.1:10100`.
+    /// A client for the apiserver at `base`, such as `http://127.0.0.1:10100`. Over TLS it trusts whom the machine trusts.
     pub fn new(base: &str, token: Option<Secret>) -> Result<Self, ClientError> {
+        Self::trusting(base, token, &Trust::System)
+    }
+
+    /// The same with whom to trust over TLS.
+    pub fn trusting(base: &str, token: Option<Secret>, trust: &Trust) -> Result<Self, ClientError> {
         let base = base.trim_end_matches('/').to_owned();
         if !base.starts_with("http://") && !base.starts_with("https://") {
             return Err(ClientError::Unreachable {
@@ -80,12 +89,14 @@ impl Client {
                 url: base,
             });
         }
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .no_proxy()
-            .tcp_nodelay(true)
-            .build()
+            .tcp_nodelay(true);
+        let http = trust
+            .apply(builder)
+            .and_then(reqwest::ClientBuilder::build)
             .map_err(|error| ClientError::Unreachable { url: base.clone(), reason: root_cause(&error) })?;
         Ok(Self { http, base, token, key: None, tag: None })
     }

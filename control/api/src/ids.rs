@@ -130,6 +130,30 @@ id!(
     "^[0-9a-f]{40}$",
     |text| is_hex(text, 40)
 );
+id!(
+    /// A user: who owns designs, data sets and jobs. 1 to 64 letters, digits, dots, underscores and hyphens, beginning with
+    /// a letter or digit.
+    UserName,
+    "user name",
+    "use 1 to 64 letters, digits, dots, underscores and hyphens, beginning with a letter or digit",
+    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    is_name
+);
+id!(
+    /// A bearer token's name for people and lists: 12 lower-case hex digits. It opens nothing.
+    TokenId,
+    "token id",
+    "a token id has 12 lower-case hex digits",
+    "^[0-9a-f]{12}$",
+    |text| is_hex(text, 12)
+);
+
+/// The owner of what was made before there were users, and of what the server's own token makes.
+impl Default for UserName {
+    fn default() -> Self {
+        Self("admin".into())
+    }
+}
 
 #[cfg(test)]
 mod tests {

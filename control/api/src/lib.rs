@@ -4,18 +4,23 @@
 //! the server's, expansion is `flame-tag`'s.
 
 mod agent;
+mod agent_key;
 mod client;
+mod codec;
 mod encoding;
 mod entity;
 mod ids;
 mod problem;
 mod secret;
 mod state;
+mod tls;
+mod token;
 
 pub use agent::{
     AgentReport, Backend, BrokerAccess, ChannelGrant, CodeRef, CodeSignature, LogLevel, LogLine, MetricRow,
     OptimizerChoice, Progress, RosterEntry, TaskGrant, TaskResources,
 };
+pub use agent_key::{KeyError, RANDOM_KEY, stretch};
 pub use client::{Client, ClientError};
 pub use encoding::{ChannelEncoding, MessageForm, TensorEncoding};
 pub use entity::{
@@ -23,12 +28,14 @@ pub use entity::{
     Job, JobCreated, JobEvent, JobEventKind, JobSnapshot, LogRecord, MetricRecord, ModelArtifact, Page,
     RegisterCompute, SchemaRevision, Task, TaskCounts, UpdateDataset, UpdateDesign,
 };
-pub use ids::{AgentId, ComputeId, DatasetId, DesignId, IdError, JobId};
+pub use ids::{AgentId, ComputeId, DatasetId, DesignId, IdError, JobId, TokenId, UserName};
 /// A point in time; RFC 3339 in JSON.
 pub use jiff::Timestamp;
 pub use problem::{Code, Problem};
 pub use secret::{Secret, SecretKey};
 pub use state::{IllegalStep, JOB_LIFE, JobState, JobStep, TASK_LIFE, TaskKind, TaskState, TaskStep};
+pub use tls::{CA_VARIABLE, Trust, TrustError};
+pub use token::{AuditRecord, CreateToken, Role, Token, TokenCreated};
 
 /// The notifier's protocol, generated from `proto/notifier.proto`.
 #[expect(

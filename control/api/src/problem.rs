@@ -31,6 +31,8 @@ pub enum Code {
     TooLarge,
     /// It parses, but a field is missing, or a schema, job or component has mistakes; `problems` lists them. HTTP 422.
     Refused,
+    /// Too many requests, or too many wrong tokens or keys; `Retry-After` says when to come back. HTTP 429.
+    TooManyRequests,
     /// The server failed; its log has the cause under the request's id. HTTP 500.
     Internal,
     /// The server is stopping, or something it needs is away. HTTP 503.
@@ -49,6 +51,7 @@ impl Code {
             Self::Changed => 412,
             Self::TooLarge => 413,
             Self::Refused => 422,
+            Self::TooManyRequests => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
         }

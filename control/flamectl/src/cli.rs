@@ -36,6 +36,7 @@ Configuration:
   apiserver   --apiserver URL, FLAME_APISERVER, `apiserver: {endpoint: URL}`;
               else http://127.0.0.1:10100
   token       FLAME_TOKEN, `token: …`
+  CA          --ca PATH, FLAME_CA, `ca: PATH`; else whom this machine trusts
   the file    --config PATH, else $FLAME_HOME/config.yaml, else ~/.flame/config.yaml;
               only a file named by --config has to exist
 
@@ -57,6 +58,9 @@ pub struct Cli {
     /// Address of the apiserver, such as http://127.0.0.1:10100
     #[arg(long, global = true, value_name = "URL", env = "FLAME_APISERVER", hide_env_values = true)]
     pub apiserver: Option<String>,
+    /// Certificates (PEM) of who vouches for the apiserver over TLS [default: whom this machine trusts]
+    #[arg(long, global = true, value_name = "PATH", env = "FLAME_CA")]
+    pub ca: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,

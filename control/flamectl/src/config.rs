@@ -4,7 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use flame_api::{API_PORT, Secret};
+use flame_api::{API_PORT, Secret, Trust};
 use serde::Deserialize;
 
 use crate::Failure;
@@ -22,6 +22,8 @@ struct ConfigFile {
     apiserver: Option<ApiServer>,
     #[serde(default)]
     token: Option<Secret>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
     // Flame's own configuration names the user; the token tells it here.
     #[serde(default)]
     #[expect(dead_code, reason = "accepted so that an existing file can be used")]
@@ -49,13 +51,15 @@ pub(crate) struct Settings {
     pub(crate) endpoint: String,
     /// Opens the server.
     pub(crate) token: Option<Secret>,
+    /// Whom to trust as the server over TLS.
+    pub(crate) trust: Trust,
     source: TokenSource,
     file: Option<PathBuf>,
 }
 
 impl Settings {
     /// Flag over environment over file over default; the flag and its variable come as one, from clap.
-    pub(crate) fn resolve(config: Option<&Path>, apiserver: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn resolve(config: Option<&Path>, apiserver: Option<&str>, ca: Option<&Path>) -> Result<Self, Failure> {
         let file = config.map(Path::to_owned).or_else(default_path);
         let read = match &file {
             Some(path) => read(path, config.is_some())?,
@@ -67,13 +71,15 @@ impl Settings {
             (None, None) => format!("http://127.0.0.1:{API_PORT}"),
         };
         check(&endpoint)?;
+        let ca = ca.filter(|ca| !ca.as_os_str().is_empty()).map(Path::to_owned).or(read.ca);
+        let trust = Trust::load(ca.as_deref()).map_err(|error| Failure::input(error.to_string(), ""))?;
         let environment = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty());
         let (token, source) = match (environment, read.token) {
             (Some(token), _) => (Some(Secret::new(token.trim())), TokenSource::Environment),
             (None, Some(token)) => (Some(Secret::new(token.expose().trim())), TokenSource::File),
             (None, None) => (None, TokenSource::Nowhere),
         };
-        Ok(Self { endpoint, token, source, file })
+        Ok(Self { endpoint, token, trust, source, file })
     }
 
     /// A hint that is better than the failure's own, because it knows where the token came from.
@@ -124,7 +130,7 @@ fn read(path: &Path, required: bool) -> Result<ConfigFile, Failure> {
         let what = what.lines().next().unwrap_or_default().to_owned();
         Failure::input(
             format!("the configuration file {name} is not right: {what}"),
-            "it holds `apiserver: {endpoint: URL}`, `token: TEXT` and, if you like, `user: NAME`",
+            "it holds `apiserver: {endpoint: URL}`, `token: TEXT` and, if you like, `ca: PATH` and `user: NAME`",
         )
     })
 }

@@ -70,11 +70,11 @@ pub async fn run_with(cli: Cli, mut printer: Printer) -> Exit {
     if let Some(result) = execute_offline(&cli.command, &mut printer) {
         return finish(result, None, &mut printer);
     }
-    let settings = match config::Settings::resolve(cli.config.as_deref(), cli.apiserver.as_deref()) {
+    let settings = match config::Settings::resolve(cli.config.as_deref(), cli.apiserver.as_deref(), cli.ca.as_deref()) {
         Ok(settings) => settings,
         Err(failure) => return finish(Err(failure), None, &mut printer),
     };
-    let client = match Client::new(&settings.endpoint, settings.token.clone()) {
+    let client = match Client::trusting(&settings.endpoint, settings.token.clone(), &settings.trust) {
         Ok(client) => client,
         Err(error) => return finish(Err(error.into()), Some(&settings), &mut printer),
     };

@@ -4,12 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use flame_api::{API_PORT, BROKER_PORT, NOTIFIER_PORT};
 
+use crate::apiserver::Rates;
 use crate::broker::{BrokerChoice, BrokerError};
 use crate::config::ServerConfig;
+use crate::db::DbCommand;
 use crate::deploy::ProcessDeployer;
+use crate::tls::Tls;
 
 /// Folder of the server's data.
 pub const HOME_VARIABLE: &str = "FLAME_CONTROL_HOME";
@@ -29,6 +32,12 @@ pub const BROKER_PORT_VARIABLE: &str = "FLAME_CONTROL_BROKER_PORT";
 pub const FLAMELET_VARIABLE: &str = "FLAME_FLAMELET";
 /// What is logged.
 pub const LOG_VARIABLE: &str = "FLAME_LOG";
+/// Certificate (PEM) of both ports.
+pub const TLS_CERT_VARIABLE: &str = "FLAME_CONTROL_TLS_CERT";
+/// Its key (PEM).
+pub const TLS_KEY_VARIABLE: &str = "FLAME_CONTROL_TLS_KEY";
+/// Host under which others know the server.
+pub const PUBLIC_HOST_VARIABLE: &str = "FLAME_CONTROL_PUBLIC_HOST";
 /// Folder of flamectl's configuration; the same that flamectl reads.
 pub const CLI_HOME_VARIABLE: &str = "FLAME_HOME";
 
@@ -36,8 +45,13 @@ const EXAMPLES: &str = "\
 Examples:
   flame-control
       Everything on this machine: REST on 10100, gRPC on 10101, an MQTT broker on 1883.
-  flame-control --listen 0.0.0.0
-      The same for participants on other machines.
+  flame-control --listen 0.0.0.0 --public-host flame.example.org
+      The same for participants on other machines, over TLS with a certificate that it makes for that name; it prints
+      the CA that they name by --ca.
+  flame-control --listen 0.0.0.0 --tls-cert server.pem --tls-key server.key --public-host flame.example.org
+      With a certificate of yours.
+  flame-control db backup backup.jsonl
+      Writes everything that the store has into a file, also while the server runs.
   flame-control --broker mqtt://broker.example.org:1883
       With a broker that runs elsewhere.
   flame-control --broker mqtts://broker.example.org --broker-ca ca.crt
@@ -52,8 +66,11 @@ On its first start the server makes a token, writes it to HOME/token and into fl
 #[derive(Debug, Parser)]
 #[command(name = "flame-control", version, after_help = EXAMPLES)]
 pub struct Args {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Folder of the server's data [default: ~/.flame/control]
-    #[arg(long, value_name = "DIR", env = HOME_VARIABLE)]
+    #[arg(long, global = true, value_name = "DIR", env = HOME_VARIABLE)]
     pub home: Option<PathBuf>,
     /// Address to listen on; 0.0.0.0 for participants on other machines
     #[arg(long, value_name = "IP", env = LISTEN_VARIABLE, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
@@ -64,6 +81,30 @@ pub struct Args {
     /// Port of the notifier (gRPC)
     #[arg(long, value_name = "PORT", env = NOTIFIER_PORT_VARIABLE, default_value_t = NOTIFIER_PORT)]
     pub notifier_port: u16,
+    /// Certificate (PEM) for both ports, with those between it and its CA; needs --tls-key, and --public-host to say whose
+    #[arg(long, value_name = "FILE", env = TLS_CERT_VARIABLE, requires = "tls_key", requires = "public_host")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", env = TLS_KEY_VARIABLE, requires = "tls_cert", hide_env_values = true)]
+    pub tls_key: Option<PathBuf>,
+    /// TLS with a certificate that the server makes, also on loopback. Elsewhere it is so without this flag
+    #[arg(long, conflicts_with_all = ["tls_cert", "insecure"])]
+    pub tls: bool,
+    /// One more name or address that the made certificate is for; may be given several times
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["tls_cert", "insecure"])]
+    pub tls_name: Vec<String>,
+    /// No TLS, also where other machines come in: for a proxy in front that has it
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub insecure: bool,
+    /// Host under which others know this server: for the made certificate, and for flamelets that it starts
+    #[arg(long, value_name = "HOST", env = PUBLIC_HOST_VARIABLE)]
+    pub public_host: Option<String>,
+    /// Requests a second that are taken with one token; 0: no limit
+    #[arg(long, value_name = "N", default_value_t = Rates::default().token)]
+    pub token_rate: u32,
+    /// Requests a second that are taken from one address; 0: no limit
+    #[arg(long, value_name = "N", default_value_t = Rates::default().address)]
+    pub address_rate: u32,
     /// An MQTT 5 broker that runs elsewhere, mqtt://[USER:PASSWORD@]HOST[:PORT], or mqtts:// for TLS; without it, one is
     /// embedded
     #[arg(long, value_name = "URL", env = BROKER_VARIABLE, hide_env_values = true)]
@@ -86,6 +127,14 @@ pub struct Args {
     /// How it is logged
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The store: backups, moving it, checking it
+    #[command(subcommand)]
+    Db(DbCommand),
 }
 
 /// How log lines look.
@@ -121,12 +170,29 @@ fn data_grant(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 impl Args {
+    /// Folder of the server's data.
+    pub fn home(&self) -> Result<PathBuf, ArgsError> {
+        match &self.home {
+            Some(home) => Ok(home.clone()),
+            None => Ok(flame_home().ok_or(ArgsError::NoHome)?.join("control")),
+        }
+    }
+
+    /// Loopback is plain unless TLS is asked for; whatever other machines reach has TLS unless it is waived.
+    fn tls(&self) -> Tls {
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            return Tls::Files { certificate: certificate.clone(), key: key.clone() };
+        }
+        let wanted = self.tls || !self.tls_name.is_empty() || !self.listen.is_loopback();
+        if self.insecure || !wanted {
+            return Tls::Off;
+        }
+        Tls::Made { names: self.tls_name.iter().chain(&self.public_host).cloned().collect() }
+    }
+
     /// The configuration of the server.
     pub fn server_config(&self) -> Result<ServerConfig, ArgsError> {
-        let home = match &self.home {
-            Some(home) => home.clone(),
-            None => flame_home().ok_or(ArgsError::NoHome)?.join("control"),
-        };
+        let home = self.home()?;
         let broker = match &self.broker {
             Some(url) => BrokerChoice::external(url)?,
             None => BrokerChoice::Embedded { listen: SocketAddr::new(self.listen, self.broker_port) },
@@ -138,10 +204,13 @@ impl Args {
         Ok(ServerConfig {
             api: SocketAddr::new(self.listen, self.api_port),
             notifier: SocketAddr::new(self.listen, self.notifier_port),
+            tls: self.tls(),
+            rates: Rates { token: self.token_rate, address: self.address_rate },
             broker,
             deployer: Arc::new(ProcessDeployer::new(self.flamelet.clone(), &home)),
             system_data: self.data.clone(),
-            advertise_host: None,
+            // A made certificate is good for loopback, and what the server starts is on this machine.
+            advertise_host: self.public_host.clone().filter(|_| self.tls_cert.is_some()),
             skip_admission: false,
             home,
         })
@@ -166,6 +235,21 @@ mod tests {
         let help = Args::command().render_long_help().to_string();
         for part in ["Examples:", "FLAME_CONTROL_HOME", "--broker", "--broker-ca", "NAME=PATH"] {
             assert!(help.contains(part), "{part}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_plain_and_elsewhere_is_not_unless_that_is_said() {
+        let tls = |args: &[&str]| Args::try_parse_from([&["flame-control"], args].concat()).unwrap().tls();
+        let made = |names: &[&str]| Tls::Made { names: names.iter().map(ToString::to_string).collect() };
+        assert_eq!(tls(&[]), Tls::Off);
+        assert_eq!(tls(&["--tls"]), made(&[]));
+        assert_eq!(tls(&["--listen", "0.0.0.0", "--public-host", "flame.example"]), made(&["flame.example"]));
+        assert_eq!(tls(&["--listen", "0.0.0.0", "--insecure"]), Tls::Off);
+        let files = Tls::Files { certificate: "c.pem".into(), key: "k.pem".into() };
+        assert_eq!(tls(&["--tls-cert", "c.pem", "--tls-key", "k.pem", "--public-host", "flame.example"]), files);
+        for wrong in [&["--tls", "--insecure"][..], &["--tls-cert", "c.pem", "--tls-key", "k.pem"]] {
+            assert!(Args::try_parse_from([&["flame-control"], wrong].concat()).is_err(), "{wrong:?}");
         }
     }
 

@@ -46,9 +46,14 @@ fn on_disk(path: &Path) -> impl FnOnce(io::Error) -> ArtifactError {
 }
 
 impl Artifacts {
+    /// Folders below `home`, as they are.
+    pub fn at(home: &Path) -> Self {
+        Self { home: home.to_owned() }
+    }
+
     /// Folders below `home`, made if missing. Blocks.
     pub fn open(home: &Path) -> Result<Self, ArtifactError> {
-        let this = Self { home: home.to_owned() };
+        let this = Self::at(home);
         let partial = this.home.join(PARTIAL);
         match std::fs::remove_dir_all(&partial) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(on_disk(&partial)(error)),
@@ -87,6 +92,11 @@ impl Artifacts {
     /// Where a job's model of that digest is.
     pub fn model_path(&self, job: &JobId, sha256: &str) -> PathBuf {
         self.home.join("models").join(job.as_str()).join(sha256)
+    }
+
+    /// A path for a file that goes away at the next start at the latest.
+    pub fn scratch(&self) -> PathBuf {
+        self.partial_path()
     }
 
     /// Keeps code under its digest. Blocks.

@@ -60,7 +60,14 @@ struct ApiServer {
 /// Writes `<home>/config.yaml` (mode 0600), where `home` is `FLAME_HOME` or `~/.flame`, so that flamectl finds the server
 /// at `endpoint` with `token`. An existing file is replaced when it names the same endpoint or token, or when a server
 /// wrote it that does not answer any more.
-pub fn write_cli_config(home: &Path, endpoint: &str, token: &Secret) -> Result<CliConfig, CliConfigError> {
+///
+/// `ca`: who vouches for the server over TLS, where flamectl's machine does not know them.
+pub fn write_cli_config(
+    home: &Path,
+    endpoint: &str,
+    token: &Secret,
+    ca: Option<&Path>,
+) -> Result<CliConfig, CliConfigError> {
     let path = home.join(FILE);
     let failed = |what, reason: String| CliConfigError { path: path.display().to_string(), what, reason };
     let text = match std::fs::read_to_string(&path) {
@@ -84,8 +91,9 @@ pub fn write_cli_config(home: &Path, endpoint: &str, token: &Secret) -> Result<C
     // Texts of JSON are texts of YAML.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let user = existing.user.map(|user| format!("user: {}\n", quoted(&user))).unwrap_or_default();
+    let ca = ca.map(|ca| format!("ca: {}\n", quoted(&ca.display().to_string()))).unwrap_or_default();
     let new =
-        format!("{MARK}\napiserver:\n  endpoint: {}\ntoken: {}\n{user}", quoted(endpoint), quoted(token.expose()));
+        format!("{MARK}\napiserver:\n  endpoint: {}\ntoken: {}\n{ca}{user}", quoted(endpoint), quoted(token.expose()));
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
     made.and_then(|()| write_private(&path, &new)).map_err(|error| failed("written", error.to_string()))?;
     Ok(CliConfig::Written(path))
@@ -93,7 +101,8 @@ pub fn write_cli_config(home: &Path, endpoint: &str, token: &Secret) -> Result<C
 
 /// Whether something listens there. What is not an address of ours counts as answering: it is not ours to replace.
 fn answers(endpoint: &str) -> bool {
-    let Some(host) = endpoint.strip_prefix("http://").map(|host| host.trim_end_matches('/')) else { return true };
+    let host = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://"));
+    let Some(host) = host.map(|host| host.trim_end_matches('/')) else { return true };
     let Ok(mut addresses) = host.to_socket_addrs() else { return true };
     addresses.any(|address| TcpStream::connect_timeout(&address, ANSWER_WITHIN).is_ok())
 }
@@ -108,7 +117,7 @@ mod tests {
     fn a_first_server_writes_it_for_its_owner_alone() {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("flame");
-        let written = write_cli_config(&folder, "http://127.0.0.1:10100", &Secret::new("t0ken")).unwrap();
+        let written = write_cli_config(&folder, "http://127.0.0.1:10100", &Secret::new("t0ken"), None).unwrap();
         let path = folder.join("config.yaml");
         assert_eq!(written, CliConfig::Written(path.clone()));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -121,19 +130,19 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("config.yaml");
         std::fs::write(&path, "apiserver: {endpoint: http://127.0.0.1:9}\ntoken: old\nuser: me\n").unwrap();
-        let left = write_cli_config(home.path(), "http://127.0.0.1:10", &Secret::new("new")).unwrap();
+        let left = write_cli_config(home.path(), "http://127.0.0.1:10", &Secret::new("new"), None).unwrap();
         assert!(matches!(left, CliConfig::LeftAlone { .. }), "{left:?}");
-        let same = write_cli_config(home.path(), "http://127.0.0.1:9", &Secret::new("new")).unwrap();
+        let same = write_cli_config(home.path(), "http://127.0.0.1:9", &Secret::new("new"), None).unwrap();
         assert!(matches!(same, CliConfig::Written(_)), "{same:?}");
         assert!(std::fs::read_to_string(&path).unwrap().contains("user: \"me\""));
 
         // Now a server wrote it, at a port where nobody is.
-        let next = write_cli_config(home.path(), "http://127.0.0.1:10", &Secret::new("newer")).unwrap();
+        let next = write_cli_config(home.path(), "http://127.0.0.1:10", &Secret::new("newer"), None).unwrap();
         assert!(matches!(next, CliConfig::Written(_)), "{next:?}");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let alive = format!("http://{}", listener.local_addr().unwrap());
-        write_cli_config(home.path(), &alive, &Secret::new("newer")).unwrap();
-        let left = write_cli_config(home.path(), "http://127.0.0.1:10", &Secret::new("newest")).unwrap();
+        write_cli_config(home.path(), &alive, &Secret::new("newer"), None).unwrap();
+        let left = write_cli_config(home.path(), "http://127.0.0.1:10", &Secret::new("newest"), None).unwrap();
         assert!(matches!(left, CliConfig::LeftAlone { .. }), "{left:?}");
     }
 }

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::apiserver::Rates;
 use crate::broker::BrokerChoice;
 use crate::deploy::Deployer;
+use crate::tls::Tls;
 
 /// What a [`crate::Server`] is started with.
 pub struct ServerConfig {
@@ -15,6 +17,10 @@ pub struct ServerConfig {
     pub api: SocketAddr,
     /// Where the notifier (gRPC) listens; port 0 for any free one.
     pub notifier: SocketAddr,
+    /// Whether both speak TLS.
+    pub tls: Tls,
+    /// How many requests are taken from one caller.
+    pub rates: Rates,
     /// The MQTT broker that carries channels.
     pub broker: BrokerChoice,
     /// What places system tasks.

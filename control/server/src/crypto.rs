@@ -3,7 +3,7 @@
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use aws_lc_rs::hmac;
-use flame_api::{AgentId, Problem, Secret, SecretKey};
+use flame_api::{AgentId, Problem, RANDOM_KEY, Secret, SecretKey};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -62,10 +62,21 @@ pub(crate) fn same(a: &str, b: &str) -> bool {
     a.as_bytes().ct_eq(b.as_bytes()).into()
 }
 
-/// Hash of a key that a person chose. Takes tens of milliseconds and 19 MiB (argon2id, m = 19 MiB, t = 2, p = 1).
+/// A key for an agent that the platform places: 256 random bits.
+pub(crate) fn random_key() -> Result<Secret, Problem> {
+    Ok(Secret::new(format!("{RANDOM_KEY}{}", random_secret()?.expose())))
+}
+
+/// Hash of a key that a person chose and sent as it is. Takes tens of milliseconds and 19 MiB (argon2id, m = 19 MiB, t = 2,
+/// p = 1).
 pub(crate) fn hash_chosen_key(key: &Secret) -> Result<KeyHash, Problem> {
     let hash = Argon2::default().hash_password(key.expose().as_bytes());
     hash.map(|hash| KeyHash::Argon2(hash.to_string())).map_err(|error| internal(&format!("argon2: {error}")))
+}
+
+/// Hash of what stands for a key that a person chose: argon2 has made it as hard to guess as it gets.
+pub(crate) fn hash_proof(proof: &Secret) -> KeyHash {
+    KeyHash::Stretched(sha256_hex(proof.expose().as_bytes()))
 }
 
 /// Hash of a random 256-bit key: no guessing it, so one fast hash is enough.
@@ -73,13 +84,25 @@ pub(crate) fn hash_random_key(key: &Secret) -> KeyHash {
     KeyHash::Sha256(sha256_hex(key.expose().as_bytes()))
 }
 
-/// Whether the key is the one of the hash.
-pub(crate) fn verify_key(hash: &KeyHash, key: &Secret) -> bool {
-    match hash {
-        KeyHash::Argon2(hash) => argon2::password_hash::phc::PasswordHash::new(hash)
+/// Whether what was presented is the key of the hash, or its proof. A hash of an earlier version takes tens of
+/// milliseconds.
+pub(crate) fn verify_key(hash: &KeyHash, presented: &Presented) -> bool {
+    match (hash, presented) {
+        (KeyHash::Stretched(hash), Presented::Proof(proof)) => same(hash, &sha256_hex(proof.expose().as_bytes())),
+        (KeyHash::Sha256(hash), Presented::Key(key)) => same(hash, &sha256_hex(key.expose().as_bytes())),
+        (KeyHash::Argon2(hash), Presented::Key(key)) => argon2::password_hash::phc::PasswordHash::new(hash)
             .is_ok_and(|hash| Argon2::default().verify_password(key.expose().as_bytes(), &hash).is_ok()),
-        KeyHash::Sha256(hash) => same(hash, &sha256_hex(key.expose().as_bytes())),
+        _ => false,
     }
+}
+
+/// What an agent shows of its key.
+#[derive(Debug, Clone)]
+pub(crate) enum Presented {
+    /// The key itself.
+    Key(Secret),
+    /// What `flame_api::stretch` makes of it.
+    Proof(Secret),
 }
 
 #[cfg(test)]
@@ -99,12 +122,23 @@ mod tests {
 
     #[test]
     fn a_key_proves_itself_against_its_hash_alone() {
+        let agent: AgentId = "1".repeat(40).parse().unwrap();
         let (mine, other) = (Secret::new("correct horse"), Secret::new("battery staple"));
-        for hash in [hash_chosen_key(&mine).unwrap(), hash_random_key(&mine)] {
-            assert!(verify_key(&hash, &mine));
-            assert!(!verify_key(&hash, &other));
-            assert!(!format!("{hash:?}").contains("correct"));
-        }
-        assert!(!verify_key(&KeyHash::Argon2("nonsense".into()), &mine));
+        let proof = |key: &Secret| flame_api::stretch(&agent, key).unwrap();
+        let hash = hash_proof(&proof(&mine));
+        assert!(verify_key(&hash, &Presented::Proof(proof(&mine))));
+        assert!(!verify_key(&hash, &Presented::Proof(proof(&other))));
+        assert!(!verify_key(&hash, &Presented::Key(mine.clone())), "the proof is asked for, not the key");
+
+        let random = random_key().unwrap();
+        let hash = hash_random_key(&random);
+        assert!(verify_key(&hash, &Presented::Key(random)));
+        assert!(!verify_key(&hash, &Presented::Key(mine.clone())));
+
+        let hash = hash_chosen_key(&mine).unwrap();
+        assert!(!format!("{hash:?}").contains("correct"));
+        assert!(verify_key(&hash, &Presented::Key(mine)));
+        assert!(!verify_key(&hash, &Presented::Key(other.clone())));
+        assert!(!verify_key(&KeyHash::Argon2("nonsense".into()), &Presented::Key(other)));
     }
 }

@@ -7,27 +7,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use flame_api::{BrokerAccess, Problem, Secret};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use tonic::transport::server::TcpIncoming;
 
+use crate::apiserver::audit::Audit;
+use crate::apiserver::limits::Limits;
+use crate::apiserver::metrics::Metrics;
+use crate::apiserver::tokens::Tokens;
 use crate::apiserver::{self, Api};
 use crate::artifacts::{ArtifactError, Artifacts};
 use crate::broker::{self, BrokerError};
 use crate::config::ServerConfig;
 use crate::controller::{Controller, Surroundings};
 use crate::crypto;
-use crate::notifier::{Service, Sessions};
+use crate::listener::{Listener, Peer};
+use crate::notifier::{Guard, Service, Sessions};
 use crate::store::records::{IDENTITY, Identity};
-use crate::store::{SledStore, Store, StoreError, Tree, get_record, put_record};
+use crate::store::{Metered, SledStore, Store, StoreError, StoreTimes, Tree, get_record, migrate, put_record};
+use crate::tls::TlsError;
 
 /// Time for requests and sessions to end once the server stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 /// File with the admin token.
-const TOKEN_FILE: &str = "token";
+pub(crate) const TOKEN_FILE: &str = "token";
+/// File with where the apiserver of a running server is.
+pub(crate) const ENDPOINT_FILE: &str = "endpoint";
 
 /// Why a server does not start. Each names the fix.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,9 @@ pub enum StartError {
     /// There is no broker.
     #[error(transparent)]
     Broker(BrokerError),
+    /// There is no certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Something else failed.
     #[error("{0}")]
     Failed(String),
@@ -84,6 +93,12 @@ pub struct Server {
     notifier: SocketAddr,
     broker: BrokerAccess,
     token: Secret,
+    /// Whether both ports speak TLS.
+    tls: bool,
+    /// Who vouches for it, where that is a CA of the server's own.
+    ca: Option<PathBuf>,
+    /// Host under which others know it.
+    host: Option<String>,
     controller: Arc<Controller>,
     stopping: CancellationToken,
     sessions: TaskTracker,
@@ -102,11 +117,24 @@ impl Server {
     /// The same on a store that was opened already, such as one in memory. Large bytes go to the home folder.
     pub async fn start_on(config: ServerConfig, store: Arc<dyn Store>) -> Result<Self, StartError> {
         make_home(&config.home)?;
+        let times = StoreTimes::default();
+        let store: Arc<dyn Store> = Arc::new(Metered::new(store, &times));
+        if let Some(layout) = migrate(&*store)? {
+            tracing::info!("the store had layout {layout} and has today's now");
+        }
         let artifacts = Artifacts::open(&config.home)?;
         let (token, identity) = identity(&config.home, &*store)?;
         let api = listen("apiserver", config.api, "--api-port").await?;
         let notifier = listen("notifier", config.notifier, "--notifier-port").await?;
         let (api_addr, notifier_addr) = (address(&api)?, address(&notifier)?);
+        let (tls, home) = (config.tls.clone(), config.home.clone());
+        let ready = tokio::task::spawn_blocking(move || tls.prepare(&home, api_addr.ip())).await;
+        let ready = ready.map_err(|error| StartError::Failed(error.to_string()))??;
+        let (acceptor, ca) = match ready {
+            Some(ready) => (Some(ready.acceptor), ready.ca),
+            None => (None, None),
+        };
+        let tls = acceptor.is_some();
         let broker = broker::provide(&config.broker, &identity.broker_password).await.map_err(broker_failed)?;
 
         let sessions = Arc::new(Sessions::default());
@@ -114,13 +142,17 @@ impl Server {
             Some(host) => format!("{host}:{}", address.port()),
             None => reachable(address).to_string(),
         };
+        let scheme = if tls { "https" } else { "http" };
+        let tokens = Tokens::load(Arc::clone(&store))?;
+        let (metrics, audit) = (Metrics::new(&times), Arc::new(Audit::open(Arc::clone(&store))?));
         let controller = Controller::new(Surroundings {
             store,
             artifacts,
             sessions,
             deployer: Arc::clone(&config.deployer),
-            apiserver: format!("http://{}", reached(api_addr)),
+            apiserver: format!("{scheme}://{}", reached(api_addr)),
             notifier: reached(notifier_addr),
+            ca: ca.clone(),
             broker: broker.clone(),
             p2p_listen: SocketAddr::new(api_addr.ip(), 0),
             p2p_advertise: config.advertise_host.clone(),
@@ -133,21 +165,35 @@ impl Server {
         let state = Api {
             controller: Arc::clone(&controller),
             admin_token: identity.admin_token.into(),
+            tokens: Arc::new(tokens),
+            limits: Arc::new(Limits::new(config.rates)),
+            metrics: Arc::clone(&metrics),
+            audit: Arc::clone(&audit),
             stopping: stopping.clone(),
         };
-        let service = Service::new(Arc::clone(&controller), stopping.clone(), tracker.clone());
+        let service =
+            Service::new(Arc::clone(&controller), stopping.clone(), tracker.clone(), Guard::new(metrics, audit));
+        let api = Listener::start(api, api_addr, acceptor.clone());
+        let notifier = Listener::start(notifier, notifier_addr, acceptor);
         let serving =
             vec![serve_api(api, state, stopping.clone()), serve_notifier(notifier, service, stopping.clone())];
-        Ok(Self {
+        let server = Self {
             api: api_addr,
             notifier: notifier_addr,
             broker,
             token,
+            tls,
+            ca,
+            host: config.advertise_host.clone(),
             controller,
             stopping,
             sessions: tracker,
             serving,
-        })
+        };
+        // For commands on this machine: `flame-control db backup`.
+        write_private(&config.home.join(ENDPOINT_FILE), &format!("{}\n", server.endpoint()))
+            .map_err(|error| StartError::Home { path: config.home.display().to_string(), error })?;
+        Ok(server)
     }
 
     /// Where the apiserver listens.
@@ -158,6 +204,25 @@ impl Server {
     /// Where the notifier listens.
     pub fn notifier_addr(&self) -> SocketAddr {
         self.notifier
+    }
+
+    /// Where clients on this machine reach the apiserver: `http://host:port`, or `https://host:port`.
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        match &self.host {
+            Some(host) => format!("{scheme}://{host}:{}", self.api.port()),
+            None => format!("{scheme}://{}", reachable(self.api)),
+        }
+    }
+
+    /// Whether both ports speak TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The CA that vouches for this server, where it is the server's own.
+    pub fn ca(&self) -> Option<&Path> {
+        self.ca.as_deref()
     }
 
     /// The broker's URL, as agents get it.
@@ -288,12 +353,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-fn serve_api(listener: TcpListener, api: Api, stopping: CancellationToken) -> AbortOnDropHandle<()> {
-    let listener = listener.tap_io(|stream| {
-        // Small answers do not wait for more; where it cannot be set they merely are slower.
-        let _ = stream.set_nodelay(true);
-    });
-    let serve = axum::serve(listener, apiserver::router(api)).with_graceful_shutdown(stopping.cancelled_owned());
+fn serve_api(listener: Listener, api: Api, stopping: CancellationToken) -> AbortOnDropHandle<()> {
+    let service = apiserver::router(api).into_make_service_with_connect_info::<Peer>();
+    let serve = axum::serve(listener, service).with_graceful_shutdown(stopping.cancelled_owned());
     AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = serve.await {
             tracing::error!("the apiserver failed: {error}");
@@ -302,15 +364,14 @@ fn serve_api(listener: TcpListener, api: Api, stopping: CancellationToken) -> Ab
 }
 
 fn serve_notifier(
-    listener: TcpListener,
+    listener: Listener,
     service: flame_api::notifier::notifier_server::NotifierServer<Service>,
     stopping: CancellationToken,
 ) -> AbortOnDropHandle<()> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let serve = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(20)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .serve_with_incoming_shutdown(service, incoming, stopping.cancelled_owned());
+        .serve_with_incoming_shutdown(service, listener.into_incoming(), stopping.cancelled_owned());
     AbortOnDropHandle::new(tokio::spawn(async move {
         if let Err(error) = serve.await {
             tracing::error!("the notifier failed: {error}");

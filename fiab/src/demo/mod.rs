@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use flame_api::{AgentId, Client, JobId, JobState, Secret, TaskKind};
-use flame_control::{BrokerChoice, Server, ServerConfig};
+use flame_api::{AgentId, Client, JobId, JobState, Secret, TaskKind, Trust};
+use flame_control::{BrokerChoice, Rates, Server, ServerConfig, Tls};
 use flame_sandbox::{Compiler, Dataset, Sandbox, SandboxConfig};
 use flamelet::{AgentConfig, Policy, TlsSettings};
 use tokio::task::JoinSet;
@@ -53,6 +53,8 @@ pub(crate) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         home: home.control(),
         api: any_port,
         notifier: any_port,
+        tls: Tls::Off,
+        rates: Rates::default(),
         broker: BrokerChoice::Embedded { listen: any_port },
         deployer: Arc::new(InProcessDeployer::new(Arc::clone(&sandbox), vec![Arc::new(evaluation)])),
         system_data: Vec::new(),
@@ -139,6 +141,7 @@ impl Participants {
                 key: random_key()?,
                 apiserver: client.base().to_owned(),
                 notifier: server.notifier_addr().to_string(),
+                trust: Trust::System,
                 datasets: vec![Arc::new(shard)],
                 policy: Policy::default(),
                 audit: None,

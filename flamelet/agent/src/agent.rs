@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flame_api::notifier::{EventType, State};
-use flame_api::{Client, ClientError, TaskGrant};
+use flame_api::{AgentId, Client, ClientError, KeyError, TaskGrant};
 use flame_sandbox::{Auditor, Outcome, Sandbox, TaskSink};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,9 @@ pub enum AgentError {
     /// The address of the apiserver is none.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 impl From<SessionError> for AgentError {
@@ -56,11 +59,11 @@ pub async fn run(
     sandbox: Arc<Sandbox>,
     shutdown: CancellationToken,
 ) -> Result<Outcome, AgentError> {
-    let client = Client::new(&config.apiserver, None)?;
+    let client = Client::trusting(&config.apiserver, None, &config.trust)?;
     let (notices_in, mut notices) = mpsc::channel(QUEUE);
     let (reports, reports_out) = mpsc::channel(QUEUE);
     let (token_in, token) = watch::channel(None);
-    let identity = Identity { id: config.id.clone(), key: config.key.clone(), notifier: config.notifier.clone() };
+    let identity = Identity::of(&config).await?;
     let peers = Arc::new(Peers::new(&config.notifier));
     let session = Session::new(identity, notices_in, reports_out, token_in, Arc::clone(&peers));
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
@@ -104,6 +107,29 @@ pub async fn run(
             }
         }
     }
+}
+
+/// Serves several tasks, each with a session of its own and all in one sandbox, to the end of the last. One that fails
+/// ends no other. What became of each, in the order of the configurations.
+pub async fn run_all(
+    configs: Vec<AgentConfig>,
+    sandbox: &Arc<Sandbox>,
+    shutdown: &CancellationToken,
+) -> Vec<(AgentId, Result<Outcome, AgentError>)> {
+    let agents: Vec<_> = configs
+        .into_iter()
+        .map(|config| {
+            let id = config.id.clone();
+            let agent = tokio::spawn(run(config, Arc::clone(sandbox), shutdown.clone()));
+            (id, AbortOnDropHandle::new(agent))
+        })
+        .collect();
+    let mut ends = Vec::with_capacity(agents.len());
+    for (id, agent) in agents {
+        let end = agent.await.unwrap_or_else(|error| Err(AgentError::Refused(format!("the agent failed: {error}"))));
+        ends.push((id, end));
+    }
+    ends
 }
 
 async fn wait_for(task: &mut Option<RunningTask>) -> Result<Ended, oneshot::error::RecvError> {

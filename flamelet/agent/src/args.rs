@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use flame_api::{AgentId, Secret};
+use flame_api::{AgentId, CA_VARIABLE, Secret, Trust};
 use flame_channel::inproc::InprocHub;
 use flame_channel::mqtt::TlsSettings;
 use flame_channel::p2p::Listen;
 use flame_sandbox::Dataset;
 
+use crate::agents_file;
 use crate::audit::AuditLog;
 use crate::broker::BrokerArgs;
 use crate::peers::host;
@@ -29,7 +30,7 @@ const ENV_P2P_LISTEN: &str = "FLAME_P2P_LISTEN";
 /// What to tell peers of it.
 const ENV_P2P_ADVERTISE: &str = "FLAME_P2P_ADVERTISE";
 /// Longest key that is read, in bytes.
-const MAX_KEY: usize = 1_024;
+pub(crate) const MAX_KEY: usize = 1_024;
 
 /// What it takes to serve a task.
 #[derive(Debug, Parser)]
@@ -40,6 +41,12 @@ pub struct Args {
     /// Address of the notifier.
     #[arg(short = 'n', long, value_name = "HOST:PORT", env = "FLAME_NOTIFIER", default_value = "127.0.0.1:10101")]
     pub notifier: String,
+    /// Certificates (PEM) of who vouches for the control plane over TLS [default: whom this machine trusts].
+    #[arg(long, value_name = "FILE", env = CA_VARIABLE)]
+    pub ca: Option<PathBuf>,
+    /// Serves several tasks: a file with an agent id and its key on each line, instead of FLAME_AGENT_ID.
+    #[arg(long, value_name = "FILE", env = "FLAME_AGENTS")]
+    pub agents: Option<PathBuf>,
     /// Grants the data set at PATH (an IDX file or a folder of them, .gz too) to the task under NAME. Repeatable.
     #[arg(long, value_name = "NAME=PATH")]
     pub data: Vec<DataArg>,
@@ -117,8 +124,10 @@ pub struct AgentConfig {
     pub key: Secret,
     /// Address of the apiserver, `http://host:port`.
     pub apiserver: String,
-    /// Address of the notifier, `host:port`.
+    /// Address of the notifier, `host:port`; over TLS where the apiserver is.
     pub notifier: String,
+    /// Whom to trust as either over TLS.
+    pub trust: Trust,
     /// Data sets granted to the task.
     pub datasets: Vec<Arc<Dataset>>,
     /// What the participant grants; a job may ask for less.
@@ -159,13 +168,40 @@ impl AgentConfig {
 }
 
 impl Args {
-    /// Reads the environment and the data, and checks both before anything is connected.
+    /// Reads the environment and the data, and checks both before anything is connected: for one task.
     pub fn config(&self) -> anyhow::Result<AgentConfig> {
+        self.config_as(agent_id()?, agent_key()?)
+    }
+
+    /// The same for all tasks that are to be served.
+    pub fn configs(&self) -> anyhow::Result<Vec<AgentConfig>> {
+        let Some(path) = &self.agents else { return Ok(vec![self.config()?]) };
+        let agents = agents_file::read(path)?;
+        let fixed = match &self.p2p_listen {
+            Some(P2pListen::At(address)) => !address.ends_with(":0"),
+            _ => false,
+        };
+        if fixed && agents.len() > 1 {
+            bail!("--p2p-listen names one port, and {} has {} agents: give it port 0", path.display(), agents.len());
+        }
+        let Some((first, rest)) = agents.split_first() else {
+            bail!("{} names no agent; write an agent id and its key on each line", path.display());
+        };
+        // Data, policy and audit log are read and opened once, for all.
+        let shared = self.config_as(first.id.clone(), first.key.clone())?;
+        let other =
+            |agent: &agents_file::Agent| AgentConfig { id: agent.id.clone(), key: agent.key.clone(), ..shared.clone() };
+        let rest: Vec<AgentConfig> = rest.iter().map(other).collect();
+        Ok(std::iter::once(shared).chain(rest).collect())
+    }
+
+    fn config_as(&self, id: AgentId, key: Secret) -> anyhow::Result<AgentConfig> {
         Ok(AgentConfig {
-            id: agent_id()?,
-            key: agent_key()?,
+            id,
+            key,
             apiserver: self.apiserver.clone(),
             notifier: self.notifier.clone(),
+            trust: Trust::load(self.ca.as_deref())?,
             datasets: AgentConfig::load_data(&self.data)?,
             policy: self.policy()?,
             audit: Some(Arc::new(AuditLog::open(&self.audit_log())?)),

@@ -39,11 +39,11 @@ async fn find(config: &AgentConfig) -> Result<Found, AgentError> {
     let (token_in, mut token) = watch::channel::<Option<Secret>>(None);
     let (notices_in, mut notices) = mpsc::channel(8);
     let (_reports, reports_out) = mpsc::channel(1);
-    let identity = Identity { id: config.id.clone(), key: config.key.clone(), notifier: config.notifier.clone() };
+    let identity = Identity::of(config).await?;
     let peers = Arc::new(Peers::new(&config.notifier));
     let session = Session::new(identity, notices_in, reports_out, token_in, peers);
     let mut session = AbortOnDropHandle::new(tokio::spawn(session.run()));
-    let client = AgentClient::new(Client::new(&config.apiserver, None)?, token.clone());
+    let client = AgentClient::new(Client::trusting(&config.apiserver, None, &config.trust)?, token.clone());
     let asked = async {
         // Without a sender the session has ended, and says why.
         let _ = token.wait_for(Option::is_some).await;

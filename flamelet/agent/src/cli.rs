@@ -21,11 +21,13 @@ use crate::{Args, Policy};
     after_help = "Examples:
   FLAME_AGENT_ID=18d2671fbf597f2200fd4a01f4dfc7878fce5ca9 FLAME_AGENT_KEY=my-own-key \\
     flamelet -a http://127.0.0.1:10100 -n 127.0.0.1:10101 --data mnist=examples/mnist-wasm/data/train
+  flamelet -a https://flame.example:10100 -n flame.example:10101 --ca ca.pem --agents agents.txt --data mnist=data/train
+                                                                # over TLS, and one task for each line `ID KEY`
   … flamelet --policy policy.toml --data mnist=data/train       # under your own terms
   … flamelet check --policy policy.toml --data mnist=data/train # what the task would get, without running it
   flamelet audit show                                           # what ran here, and what left
 
-Exit status: 0 the task completed, 1 it failed, 2 it was terminated, 64 wrong usage."
+Exit status: 0 the task completed, 1 it failed, 2 it was terminated, 64 wrong usage; with --agents, of the worst."
 )]
 pub struct Cli {
     /// What to do instead of serving.

@@ -8,6 +8,7 @@
 //! path or a row.
 
 mod agent;
+mod agents_file;
 mod args;
 mod audit;
 mod broker;
@@ -21,7 +22,7 @@ mod report;
 mod session;
 mod transports;
 
-pub use agent::{AgentError, run};
+pub use agent::{AgentError, run, run_all};
 pub use args::{AgentConfig, Args, DataArg, P2pListen};
 pub use audit::{AuditError, AuditLog, ShowOptions, Verified, show, verify};
 pub use broker::BrokerArgs;

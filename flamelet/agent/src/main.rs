@@ -4,8 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use flame_api::AgentId;
 use flame_sandbox::{Compiler, Sandbox, SandboxConfig};
-use flamelet::{Args, Cli, Command, Outcome};
+use flamelet::{AgentError, Args, Cli, Command, Outcome};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -29,7 +30,7 @@ async fn run() -> ExitCode {
         }
     };
     let done = match cli.command {
-        None => serve(&cli.serve).await.map(told),
+        None => serve(&cli.serve).await,
         Some(Command::Check { serve, json }) => check(&serve, json).await,
         Some(Command::Audit(command)) => command.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Some(Command::Policy(command)) => command.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
@@ -66,9 +67,9 @@ fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn serve(args: &Args) -> anyhow::Result<Outcome> {
+async fn serve(args: &Args) -> anyhow::Result<ExitCode> {
     log_to_stderr(&args.log)?;
-    let config = args.config()?;
+    let mut configs = args.configs()?;
     let sandbox = Arc::new(Sandbox::new(&SandboxConfig {
         cache: Some(args.cache_folder()),
         compiler: Compiler::this_program(),
@@ -83,7 +84,32 @@ async fn serve(args: &Args) -> anyhow::Result<Outcome> {
             }
         }
     });
-    Ok(flamelet::run(config, sandbox, shutdown).await?)
+    match (args.agents.is_some(), configs.pop()) {
+        (false, Some(only)) => Ok(told(flamelet::run(only, sandbox, shutdown).await?)),
+        (_, last) => {
+            configs.extend(last);
+            Ok(told_all(flamelet::run_all(configs, &sandbox, &shutdown).await))
+        }
+    }
+}
+
+/// One line for each task. The exit status is of the worst: failed, then terminated, then completed.
+fn told_all(ends: Vec<(AgentId, Result<Outcome, AgentError>)>) -> ExitCode {
+    let mut worst = 0;
+    for (id, end) in ends {
+        let (status, text) = match end {
+            Ok(Outcome::Completed) => (0, "completed".to_owned()),
+            Ok(Outcome::Terminated) => (2, "terminated".to_owned()),
+            Ok(Outcome::Failed(reason)) => (1, format!("failed: {reason}")),
+            Err(error) => (1, format!("failed: {error}")),
+        };
+        println!("{id} {text}");
+        worst = match (worst, status) {
+            (1, _) | (_, 1) => 1,
+            (worst, status) => worst.max(status),
+        };
+    }
+    ExitCode::from(worst)
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -62,7 +62,8 @@ impl AgentClient {
                 ClientError::Unreachable { .. } => true,
                 // The session may have been opened anew a moment ago; the next try has its token.
                 ClientError::Refused(problem) => {
-                    matches!(problem.code, Code::Unauthenticated | Code::Unavailable | Code::Internal)
+                    let passing = [Code::Unauthenticated, Code::Unavailable, Code::Internal, Code::TooManyRequests];
+                    passing.contains(&problem.code)
                 }
                 ClientError::Protocol { .. } => false,
             };

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use flame_api::notifier::notifier_client::NotifierClient;
 use flame_api::notifier::{Event, StatusAck};
-use flame_api::notifier::{FromAgent, Heartbeat, Hello, PeerAddress, State, TaskStatus, ToAgent, from_agent, to_agent};
-use flame_api::{AgentId, Secret};
+use flame_api::notifier::{
+    EventAck, FromAgent, Heartbeat, Hello, PeerAddress, State, TaskStatus, ToAgent, from_agent, to_agent,
+};
+use flame_api::{AgentId, KeyError, RANDOM_KEY, Secret, Trust, stretch};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
+use crate::AgentConfig;
 use crate::peers::Peers;
 
 /// Time until an attempt to connect counts as failed.
@@ -32,10 +34,39 @@ const OUTGOING: usize = 16;
 /// Who opens the session.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
-    pub(crate) id: AgentId,
-    pub(crate) key: Secret,
+    id: AgentId,
+    shown: Shown,
     /// `host:port`.
-    pub(crate) notifier: String,
+    notifier: String,
+    /// Decides whether the notifier is spoken to over TLS.
+    apiserver: String,
+    trust: Trust,
+}
+
+/// What is shown of the key.
+#[derive(Debug, Clone)]
+enum Shown {
+    /// The platform made it, and knows it.
+    Key(Secret),
+    /// A person chose it, and it stays here.
+    Proof(Secret),
+}
+
+impl Identity {
+    /// Stretches the key, which takes some tens of milliseconds.
+    pub(crate) async fn of(config: &AgentConfig) -> Result<Self, KeyError> {
+        let (id, key) = (config.id.clone(), config.key.clone());
+        let shown = if key.expose().starts_with(RANDOM_KEY) {
+            Shown::Key(key)
+        } else {
+            let agent = id.clone();
+            // Where the thread is lost the process is ending; a proof of nothing opens nothing.
+            let proof = tokio::task::spawn_blocking(move || stretch(&agent, &key)).await;
+            Shown::Proof(proof.unwrap_or_else(|_| Ok(Secret::new("")))?)
+        };
+        let (notifier, apiserver) = (config.notifier.clone(), config.apiserver.clone());
+        Ok(Self { id, shown, notifier, apiserver, trust: config.trust.clone() })
+    }
 }
 
 /// What the supervisor wants to be known.
@@ -75,6 +106,8 @@ pub(crate) struct Session {
     peers: Arc<Peers>,
     unacknowledged: VecDeque<TaskStatus>,
     serial: u64,
+    /// Number of the newest event that was taken.
+    seen: u64,
 }
 
 impl Session {
@@ -85,7 +118,7 @@ impl Session {
         token: watch::Sender<Option<Secret>>,
         peers: Arc<Peers>,
     ) -> Self {
-        Self { identity, notices, reports, token, peers, unacknowledged: VecDeque::new(), serial: 0 }
+        Self { identity, notices, reports, token, peers, unacknowledged: VecDeque::new(), serial: 0, seen: 0 }
     }
 
     pub(crate) async fn run(mut self) -> Result<(), SessionError> {
@@ -119,19 +152,28 @@ impl Session {
     }
 
     async fn open(&mut self) -> Result<(mpsc::Sender<FromAgent>, Streaming<ToAgent>, Duration), Status> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.identity.notifier))
-            .map_err(|error| Status::invalid_argument(format!("{}: {error}", self.identity.notifier)))?
+        let identity = &self.identity;
+        let endpoint = identity
+            .trust
+            .endpoint(&identity.notifier, &identity.apiserver)
+            .map_err(|error| Status::invalid_argument(format!("{}: {}", identity.notifier, root_cause(&error))))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(Duration::from_secs(10))
             .keep_alive_while_idle(true);
         let channel = endpoint.connect().await.map_err(|error| Status::unavailable(root_cause(&error)))?;
         let (outgoing, stream) = mpsc::channel(OUTGOING);
+        let (key, proof) = match &identity.shown {
+            Shown::Key(key) => (key.expose().to_owned(), String::new()),
+            Shown::Proof(proof) => (String::new(), proof.expose().to_owned()),
+        };
         let hello = Hello {
-            agent_id: self.identity.id.to_string(),
-            key: self.identity.key.expose().to_owned(),
+            agent_id: identity.id.to_string(),
+            key,
+            proof,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hostname: hostname(),
+            seen: self.seen,
         };
         send(&outgoing, from_agent::Body::Hello(hello)).await?;
         let answer = NotifierClient::new(channel).session(ReceiverStream::new(stream)).await?;
@@ -171,8 +213,20 @@ impl Session {
                 message = incoming.message() => {
                     let message = message?.ok_or_else(|| Status::unavailable("the control plane closed the session"))?;
                     let Some(notice) = self.notice(message) else { continue };
-                    if self.notices.send(notice).await.is_err() {
-                        return Ok(());
+                    let number = match &notice {
+                        // It was sent again because nobody knew that it had come.
+                        Notice::Event(event) if event.number != 0 && event.number <= self.seen => None,
+                        Notice::Event(event) => Some(event.number),
+                        Notice::Acknowledged { .. } => Some(0),
+                    };
+                    if let Some(number) = number {
+                        if self.notices.send(notice).await.is_err() {
+                            return Ok(());
+                        }
+                        self.seen = self.seen.max(number);
+                    }
+                    if number.is_none_or(|number| number > 0) {
+                        send(&outgoing, from_agent::Body::Read(EventAck { number: self.seen })).await?;
                     }
                 }
                 report = self.reports.recv() => {

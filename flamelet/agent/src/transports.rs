@@ -197,6 +197,7 @@ mod tests {
             key: Secret::new("key"),
             apiserver: "http://127.0.0.1:1".into(),
             notifier: "127.0.0.1:2".into(),
+            trust: flame_api::Trust::System,
             datasets: Vec::new(),
             policy: crate::Policy::default(),
             audit: None,

@@ -6,6 +6,7 @@
 mod bare;
 mod brokers;
 mod channel;
+mod control;
 mod inproc;
 mod ours;
 mod peer;
@@ -47,12 +48,17 @@ enum Bench {
     Round(round::Args),
     /// What the sandbox costs: starting a guest, crossing its boundary, keeping it within limits.
     Sandbox(sandbox::Args),
+    /// The control plane: large jobs, requests under load, ten thousand agents, a long history.
+    Control(control::Args),
     /// One end, in a process of its own.
     #[command(hide = true)]
     Peer(peer::PeerArgs),
     /// The embedded broker, in a process of its own.
     #[command(hide = true)]
     Broker,
+    /// The control plane, in a process of its own.
+    #[command(hide = true)]
+    ServeControl(control::ServeArgs),
 }
 
 /// What every benchmark is told.
@@ -89,6 +95,8 @@ pub fn main() -> ExitCode {
         Bench::Channel(args) => runtime.block_on(channel::run(&args)),
         Bench::Round(args) => round::run(&args),
         Bench::Sandbox(args) => runtime.block_on(sandbox::run(&args)),
+        Bench::Control(args) => runtime.block_on(control::run(&args)),
+        Bench::ServeControl(args) => runtime.block_on(control::serve(args)),
         Bench::Peer(args) => runtime.block_on(peer::run(args)),
         Bench::Broker => runtime.block_on(brokers::serve()),
     }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ComputeId, DatasetId, JobId, Secret, TaskKind};
+use crate::{AgentId, ComputeId, DatasetId, JobId, Secret, TaskKind, UserName};
 
 /// Body of `POST /v1/datasets`: data that the platform can reach, for jobs that name it in `fromSystem`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +66,9 @@ pub struct UpdateDataset {
 pub struct Dataset {
     /// Chosen by the server.
     pub id: DatasetId,
+    /// Whose it is. Others may use it if it is public, and not change it.
+    #[serde(default)]
+    pub owner: UserName,
     /// For people; may be empty.
     pub name: String,
     /// For people; may be empty.

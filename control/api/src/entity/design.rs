@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::DesignId;
+use crate::{DesignId, UserName};
 
 /// Body of `POST /v1/designs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct UpdateDesign {
 pub struct Design {
     /// The design's name.
     pub id: DesignId,
+    /// Whose it is; names are unique per owner.
+    #[serde(default)]
+    pub owner: UserName,
     /// For people; may be empty.
     pub description: String,
     /// When it was created.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, ComputeId, DatasetId, DesignId, JobId, JobState, LogLevel, Progress, TaskKind, TaskState};
+use crate::{
+    AgentId, ComputeId, DatasetId, DesignId, JobId, JobState, LogLevel, Progress, TaskKind, TaskState, UserName,
+};
 
 /// Answer to `POST /v1/jobs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,9 @@ pub struct Job {
     pub id: JobId,
     /// From the job file; empty where it gives none.
     pub name: String,
+    /// Whose it is.
+    #[serde(default)]
+    pub owner: UserName,
     /// The design that it runs.
     pub design: DesignId,
     /// Revision of the design's schema.

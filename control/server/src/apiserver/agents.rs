@@ -8,7 +8,7 @@ use flame_api::{Agent, AgentId, AgentReport, Code, Page, Problem, TaskGrant};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::auth::Caller;
+use super::auth::{Access, Caller};
 use super::reply::{Answer, Failure, InPath, InQuery, Listing, Reply, file, read_json};
 use super::{Api, MAX_MODEL, MAX_REPORT};
 use crate::artifacts::ArtifactError;
@@ -17,9 +17,13 @@ use crate::failure::internal;
 
 /// All agents, by id.
 #[utoipa::path(get, path = "/v1/agents", tag = "agents", params(Listing), responses((status = 200, body = Page<Agent>)))]
-pub(crate) async fn list(State(api): State<Api>, InQuery(listing): InQuery<Listing>) -> Answer<Page<Agent>> {
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    InQuery(listing): InQuery<Listing>,
+) -> Answer<Page<Agent>> {
     let paging = listing.paging()?;
-    Ok(Reply::ok(api.controller.run(move |controller| controller.agents(&paging)).await?))
+    Ok(Reply::ok(api.controller.run(move |controller| controller.agents(access.sees(), &paging)).await?))
 }
 
 /// One agent.

@@ -1,17 +1,24 @@
 //! Computes.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use flame_api::{Compute, ComputeId, Page, RegisterCompute};
 
+use super::auth::Access;
 use super::reply::{Answer, Failure, InPath, InQuery, Listing, Reply, read_json};
 use super::{Api, MAX_TEXT};
 
 /// Registers a place for system tasks. The same key registers it again, which changes nothing; another is refused.
 #[utoipa::path(post, path = "/v1/computes", tag = "data", request_body = RegisterCompute,
     responses((status = 201, body = Compute), (status = 200, description = "It was registered before", body = Compute)))]
-pub(crate) async fn register(State(api): State<Api>, body: Body) -> Answer<Compute> {
+pub(crate) async fn register(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    body: Body,
+) -> Answer<Compute> {
+    access.admin("the registration of a compute")?;
     let register: RegisterCompute = read_json(body, MAX_TEXT).await?;
     let (compute, is_new) = api.controller.register_compute(register).await?;
     Ok(if is_new { Reply::created(compute) } else { Reply::ok(compute) })

@@ -1,10 +1,12 @@
 //! Data sets.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use flame_api::{CreateDataset, Dataset, DatasetId, Page, UpdateDataset};
 
+use super::auth::Access;
 use super::reply::{Again, Answer, Failure, IfMatch, InPath, InQuery, Listing, Reply, json, read, read_json};
 use super::{Api, MAX_TEXT};
 
@@ -12,19 +14,29 @@ use super::{Api, MAX_TEXT};
 #[utoipa::path(post, path = "/v1/datasets", tag = "data", request_body = CreateDataset,
     params(("idempotency-key" = Option<String>, Header, description = "Makes it safe to ask again")),
     responses((status = 201, body = Dataset)))]
-pub(crate) async fn create(State(api): State<Api>, again: Again, body: Body) -> Answer<Dataset> {
+pub(crate) async fn create(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    again: Again,
+    body: Body,
+) -> Answer<Dataset> {
     let bytes = read(body, MAX_TEXT).await?;
     let (create, once): (CreateDataset, _) = (json(&bytes)?, again.of(&bytes));
-    let created = api.controller.run(move |controller| controller.create_dataset(create, once.as_ref())).await?;
+    let created =
+        api.controller.run(move |controller| controller.create_dataset(access.owner, create, once.as_ref())).await?;
     Ok(Reply::created(created))
 }
 
 /// All data sets, oldest first.
 #[utoipa::path(get, path = "/v1/datasets", tag = "data", params(Listing),
     responses((status = 200, body = Page<Dataset>)))]
-pub(crate) async fn list(State(api): State<Api>, InQuery(listing): InQuery<Listing>) -> Answer<Page<Dataset>> {
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    InQuery(listing): InQuery<Listing>,
+) -> Answer<Page<Dataset>> {
     let paging = listing.paging()?;
-    Ok(Reply::ok(api.controller.run(move |controller| controller.datasets(&paging)).await?))
+    Ok(Reply::ok(api.controller.run(move |controller| controller.datasets(access.sees(), &paging)).await?))
 }
 
 /// One data set.

@@ -1,5 +1,6 @@
 //! Designs, schemas, code.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -11,9 +12,8 @@ use flame_api::{
 use flame_bundle::MAX_SIGNATURES;
 use serde::Deserialize;
 
-use super::reply::{
-    Again, Answer, Failure, IfMatch, InPath, InQuery, Listing, Reply, file, json, read, read_json, text,
-};
+use super::auth::{Access, OfOwner};
+use super::reply::{Again, Answer, Failure, IfMatch, InQuery, Listing, Reply, file, json, read, read_json, text};
 use super::{Api, MAX_CODE, MAX_TEXT};
 
 /// The name of the uploaded file, for messages.
@@ -37,24 +37,34 @@ impl FileName {
 #[utoipa::path(post, path = "/v1/designs", tag = "designs", request_body = CreateDesign,
     params(("idempotency-key" = Option<String>, Header, description = "Makes it safe to ask again")),
     responses((status = 201, body = Design)))]
-pub(crate) async fn create(State(api): State<Api>, again: Again, body: Body) -> Answer<Design> {
+pub(crate) async fn create(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    again: Again,
+    body: Body,
+) -> Answer<Design> {
     let bytes = read(body, MAX_TEXT).await?;
     let (create, once): (CreateDesign, _) = (json(&bytes)?, again.of(&bytes));
-    Ok(Reply::created(api.controller.run(move |controller| controller.create_design(create, once.as_ref())).await?))
+    let made = api.controller.run(move |controller| controller.create_design(access.owner, create, once.as_ref()));
+    Ok(Reply::created(made.await?))
 }
 
 /// All designs, by id.
 #[utoipa::path(get, path = "/v1/designs", tag = "designs", params(Listing),
     responses((status = 200, body = Page<Design>)))]
-pub(crate) async fn list(State(api): State<Api>, InQuery(listing): InQuery<Listing>) -> Answer<Page<Design>> {
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    InQuery(listing): InQuery<Listing>,
+) -> Answer<Page<Design>> {
     let paging = listing.paging()?;
-    Ok(Reply::ok(api.controller.run(move |controller| controller.designs(&paging)).await?))
+    Ok(Reply::ok(api.controller.run(move |controller| controller.designs(access.sees(), &paging)).await?))
 }
 
 /// One design with its revisions.
 #[utoipa::path(get, path = "/v1/designs/{design}", tag = "designs", params(("design" = DesignId, Path)),
     responses((status = 200, body = DesignDetail)))]
-pub(crate) async fn one(State(api): State<Api>, InPath(design): InPath<DesignId>) -> Answer<DesignDetail> {
+pub(crate) async fn one(State(api): State<Api>, OfOwner(design): OfOwner<DesignId>) -> Answer<DesignDetail> {
     Ok(Reply::tagged(api.controller.run(move |controller| controller.design_detail(&design)).await?))
 }
 
@@ -64,7 +74,7 @@ pub(crate) async fn one(State(api): State<Api>, InPath(design): InPath<DesignId>
     responses((status = 200, body = Design)))]
 pub(crate) async fn update(
     State(api): State<Api>,
-    InPath(design): InPath<DesignId>,
+    OfOwner(design): OfOwner<DesignId>,
     if_match: IfMatch,
     body: Body,
 ) -> Answer<Design> {
@@ -89,7 +99,7 @@ pub(crate) struct Forced {
     responses((status = 204)))]
 pub(crate) async fn delete(
     State(api): State<Api>,
-    InPath(design): InPath<DesignId>,
+    OfOwner(design): OfOwner<DesignId>,
     InQuery(forced): InQuery<Forced>,
     if_match: IfMatch,
 ) -> Result<StatusCode, Failure> {
@@ -105,7 +115,7 @@ pub(crate) async fn delete(
     responses((status = 201, body = Created)))]
 pub(crate) async fn create_schema(
     State(api): State<Api>,
-    InPath(design): InPath<DesignId>,
+    OfOwner(design): OfOwner<DesignId>,
     InQuery(name): InQuery<FileName>,
     again: Again,
     body: Body,
@@ -122,7 +132,7 @@ pub(crate) async fn create_schema(
     responses((status = 200, body = Page<SchemaRevision>)))]
 pub(crate) async fn schemas(
     State(api): State<Api>,
-    InPath(design): InPath<DesignId>,
+    OfOwner(design): OfOwner<DesignId>,
     InQuery(listing): InQuery<Listing>,
 ) -> Answer<Page<SchemaRevision>> {
     let paging = listing.paging()?;
@@ -135,7 +145,7 @@ pub(crate) async fn schemas(
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub(crate) async fn schema(
     State(api): State<Api>,
-    InPath((design, version)): InPath<(DesignId, u32)>,
+    OfOwner((design, version)): OfOwner<(DesignId, u32)>,
 ) -> Result<Response, Failure> {
     let record = api.controller.run(move |controller| controller.schema(&design, Some(version))).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], record.text).into_response())
@@ -147,7 +157,7 @@ pub(crate) async fn schema(
     responses((status = 204)))]
 pub(crate) async fn delete_schema(
     State(api): State<Api>,
-    InPath((design, version)): InPath<(DesignId, u32)>,
+    OfOwner((design, version)): OfOwner<(DesignId, u32)>,
 ) -> Result<StatusCode, Failure> {
     api.controller.run(move |controller| controller.delete_schema(&design, version)).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -162,7 +172,7 @@ pub(crate) async fn delete_schema(
     responses((status = 201, body = Created)))]
 pub(crate) async fn create_code(
     State(api): State<Api>,
-    InPath(design): InPath<DesignId>,
+    OfOwner(design): OfOwner<DesignId>,
     headers: HeaderMap,
     again: Again,
     body: Body,
@@ -185,7 +195,7 @@ fn signature_lines(headers: &HeaderMap) -> Vec<String> {
     responses((status = 200, body = Page<CodeRevision>)))]
 pub(crate) async fn codes(
     State(api): State<Api>,
-    InPath(design): InPath<DesignId>,
+    OfOwner(design): OfOwner<DesignId>,
     InQuery(listing): InQuery<Listing>,
 ) -> Answer<Page<CodeRevision>> {
     let paging = listing.paging()?;
@@ -198,7 +208,7 @@ pub(crate) async fn codes(
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 pub(crate) async fn code(
     State(api): State<Api>,
-    InPath((design, version)): InPath<(DesignId, u32)>,
+    OfOwner((design, version)): OfOwner<(DesignId, u32)>,
 ) -> Result<Response, Failure> {
     let record = api.controller.run(move |controller| controller.code(&design, Some(version))).await?;
     file(&api.controller.artifacts.code_path(&record.sha256)).await
@@ -210,7 +220,7 @@ pub(crate) async fn code(
     responses((status = 204)))]
 pub(crate) async fn delete_code(
     State(api): State<Api>,
-    InPath((design, version)): InPath<(DesignId, u32)>,
+    OfOwner((design, version)): OfOwner<(DesignId, u32)>,
 ) -> Result<StatusCode, Failure> {
     api.controller.run(move |controller| controller.delete_code(&design, version)).await?;
     Ok(StatusCode::NO_CONTENT)

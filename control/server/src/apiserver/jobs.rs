@@ -1,11 +1,13 @@
 //! Jobs, their tasks and results.
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use flame_api::{AgentId, Job, JobCreated, JobId, LogRecord, MetricRecord, ModelArtifact, Page, Task};
 
+use super::auth::Access;
 use super::designs::FileName;
 use super::reply::{Again, Answer, Failure, IfMatch, InPath, InQuery, Listing, Reply, file, read, text};
 use super::{Api, MAX_TEXT};
@@ -17,20 +19,25 @@ use super::{Api, MAX_TEXT};
     responses((status = 201, body = JobCreated)))]
 pub(crate) async fn create(
     State(api): State<Api>,
+    Extension(access): Extension<Access>,
     InQuery(name): InQuery<FileName>,
     again: Again,
     body: Body,
 ) -> Answer<JobCreated> {
     let bytes = read(body, MAX_TEXT).await?;
     let once = again.of(&bytes);
-    Ok(Reply::created(api.controller.create_job(name.or("job.json"), text(bytes)?, once).await?))
+    Ok(Reply::created(api.controller.create_job(access.owner, name.or("job.json"), text(bytes)?, once).await?))
 }
 
 /// All jobs, oldest first.
 #[utoipa::path(get, path = "/v1/jobs", tag = "jobs", params(Listing), responses((status = 200, body = Page<Job>)))]
-pub(crate) async fn list(State(api): State<Api>, InQuery(listing): InQuery<Listing>) -> Answer<Page<Job>> {
+pub(crate) async fn list(
+    State(api): State<Api>,
+    Extension(access): Extension<Access>,
+    InQuery(listing): InQuery<Listing>,
+) -> Answer<Page<Job>> {
     let paging = listing.paging()?;
-    Ok(Reply::ok(api.controller.run(move |controller| controller.jobs(&paging)).await?))
+    Ok(Reply::ok(api.controller.run(move |controller| controller.jobs(access.sees(), &paging)).await?))
 }
 
 /// One job.

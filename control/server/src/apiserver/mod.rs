@@ -4,20 +4,26 @@
 //! bodies that make no sense.
 
 mod agents;
+pub(crate) mod audit;
 mod auth;
+mod backup;
 mod computes;
 mod datasets;
 mod designs;
 mod health;
 mod jobs;
+pub(crate) mod limits;
+pub(crate) mod metrics;
 mod openapi;
 mod reply;
 mod streams;
+pub(crate) mod tokens;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use flame_api::{Code, Problem};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +31,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::controller::Controller;
+pub use limits::Rates;
 use reply::Failure;
 
 /// Longest schema or job file.
@@ -42,13 +49,17 @@ pub(crate) struct Api {
     pub(crate) controller: Arc<Controller>,
     /// SHA-256 of the admin token, hex.
     pub(crate) admin_token: Arc<str>,
+    pub(crate) tokens: Arc<tokens::Tokens>,
+    pub(crate) limits: Arc<limits::Limits>,
+    pub(crate) metrics: Arc<metrics::Metrics>,
+    pub(crate) audit: Arc<audit::Audit>,
     /// Cancelled when the server stops: ends streams that would go on.
     pub(crate) stopping: CancellationToken,
 }
 
 /// All routes, and what the OpenAPI document says of them.
 pub(crate) fn routes(api: &Api) -> (Router<Api>, utoipa::openapi::OpenApi) {
-    let admin = OpenApiRouter::new()
+    let person = OpenApiRouter::new()
         .routes(routes!(designs::list, designs::create))
         .routes(routes!(designs::one, designs::update, designs::delete))
         .routes(routes!(designs::schemas, designs::create_schema))
@@ -73,15 +84,19 @@ pub(crate) fn routes(api: &Api) -> (Router<Api>, utoipa::openapi::OpenApi) {
         .routes(routes!(jobs::model))
         .routes(routes!(agents::list))
         .routes(routes!(agents::one))
-        .route_layer(axum::middleware::from_fn_with_state(api.clone(), auth::admin));
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(audit::list))
+        .routes(routes!(backup::backup))
+        .route_layer(from_fn_with_state(api.clone(), auth::person));
     let agent = OpenApiRouter::new()
         .routes(routes!(agents::grant, agents::offer))
         .routes(routes!(agents::code))
         .routes(routes!(agents::report))
         .routes(routes!(agents::put_model))
-        .route_layer(axum::middleware::from_fn_with_state(api.clone(), auth::agent));
+        .route_layer(from_fn_with_state(api.clone(), auth::agent));
     let open = OpenApiRouter::with_openapi(openapi::base()).routes(routes!(health::health));
-    let (router, document) = open.merge(admin).merge(agent).split_for_parts();
+    let (router, document) = open.merge(person).merge(agent).split_for_parts();
     (router, openapi::complete(document))
 }
 
@@ -91,10 +106,13 @@ pub(crate) fn router(api: Api) -> Router {
     let document = openapi::serve(&document);
     routes
         .route("/v1/openapi.json", get(async move || document.clone()))
+        .route("/metrics", get(metrics::show))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         // Every handler reads its body up to a limit of its own.
         .layer(DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(api.clone(), auth::rate))
+        .layer(from_fn_with_state(api.clone(), metrics::observe))
         .with_state(api)
 }
 

@@ -42,7 +42,8 @@ pub(super) fn base() -> utoipa::openapi::OpenApi {
 /// Says once what holds for every operation: how it refuses, and who may ask.
 pub(super) fn complete(mut document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
-    let scheme = scheme.description(Some("The admin's token, or, below /v1/agent/, the one of an agent's session"));
+    let scheme =
+        scheme.description(Some("A token of a user or an admin, or, below /v1/agent/, the one of an agent's session"));
     if let Some(components) = &mut document.components {
         components.add_security_scheme(BEARER, SecurityScheme::Http(scheme.build()));
     }

@@ -2,41 +2,56 @@
 
 use std::sync::Arc;
 
-use flame_api::{Agent, AgentId, Code, Page, Problem, Secret, TaskKind, Timestamp};
+use flame_api::{Agent, AgentId, Code, Page, Problem, TaskKind, Timestamp, UserName};
 
 use super::lifecycle::{Heard, Said};
 use super::{Controller, Paging};
-use crate::crypto;
+use crate::crypto::{self, Presented};
 use crate::failure::{internal, store as store_failed};
-use crate::store::records::AgentRecord;
-use crate::store::{Tree, put_record};
+use crate::store::records::{AgentRecord, KeyHash};
+use crate::store::{Batch, Tree};
 
 /// Longest key that is taken, in bytes.
 const MAX_KEY: usize = 1024;
+/// Length of a proof.
+const PROOF: usize = 64;
 /// Longest reason that an agent can give, in characters.
 const MAX_REASON: usize = 4096;
 
 impl Controller {
-    /// Whether the key is the agent's. The first key presented for a user task becomes it.
-    pub(crate) async fn authenticate(self: &Arc<Self>, id: &AgentId, key: Secret) -> Result<AgentRecord, Problem> {
-        if key.expose().is_empty() || key.expose().len() > MAX_KEY {
-            let message = format!("an agent key has 1 to {MAX_KEY} bytes");
-            return Err(Problem::new(Code::InvalidRequest, message).hint("set FLAME_AGENT_KEY to a key of your choice"));
-        }
+    /// Whether what was presented is the agent's key. The first one presented for a user task becomes it; whether it did.
+    pub(crate) async fn authenticate(
+        self: &Arc<Self>,
+        id: &AgentId,
+        presented: Presented,
+    ) -> Result<(AgentRecord, bool), Problem> {
+        check_form(&presented)?;
         let agent = id.clone();
         let record = self.run(move |this| this.agent(&agent)).await?;
+        let presented = self.as_proof(id, &record, presented).await?;
         match (&record.key, record.kind) {
-            (None, TaskKind::User) => self.bind(id, key).await,
+            (None, TaskKind::User) => self.bind(id, presented).await,
             (None, TaskKind::System) => Err(wrong_key(id)),
-            (Some(_), _) => self.verify(id, record, key).await,
+            (Some(_), _) => self.verify(id, record, presented).await,
         }
     }
 
-    async fn bind(self: &Arc<Self>, id: &AgentId, key: Secret) -> Result<AgentRecord, Problem> {
-        let first = key.clone();
-        let hash = self.hash(move || crypto::hash_chosen_key(&first)).await??;
+    /// Stretches the key of a participant whose flamelet has not done it.
+    async fn as_proof(&self, id: &AgentId, record: &AgentRecord, presented: Presented) -> Result<Presented, Problem> {
+        let by_proof = matches!(record.key, None | Some(KeyHash::Stretched(_))) && record.kind == TaskKind::User;
+        let key = match presented {
+            Presented::Key(key) if by_proof => key,
+            other => return Ok(other),
+        };
         let agent = id.clone();
-        let bound = self
+        let proof = self.hash(move || flame_api::stretch(&agent, &key)).await?;
+        proof.map(Presented::Proof).map_err(|error| internal(&error))
+    }
+
+    async fn bind(self: &Arc<Self>, id: &AgentId, presented: Presented) -> Result<(AgentRecord, bool), Problem> {
+        let Presented::Proof(proof) = &presented else { return Err(wrong_key(id)) };
+        let (agent, hash) = (id.clone(), crypto::hash_proof(proof));
+        let (record, first) = self
             .run(move |this| {
                 // Of two first keys, one is the first.
                 let mut first = false;
@@ -44,21 +59,29 @@ impl Controller {
                     first = record.key.is_none();
                     record.key.get_or_insert(hash);
                 })?;
+                // What decides who may come in is on disk before anybody is let in by it.
+                this.store.settle().map_err(store_failed)?;
                 if first {
                     tracing::info!(%agent, "an agent joined for the first time; its key is bound");
                 }
                 Ok((record, first))
             })
             .await?;
-        match bound {
-            (record, true) => Ok(record),
-            (record, false) => self.verify(id, record, key).await,
-        }
+        if first { Ok((record, true)) } else { self.verify(id, record, presented).await }
     }
 
-    async fn verify(self: &Arc<Self>, id: &AgentId, record: AgentRecord, key: Secret) -> Result<AgentRecord, Problem> {
+    async fn verify(
+        self: &Arc<Self>,
+        id: &AgentId,
+        record: AgentRecord,
+        presented: Presented,
+    ) -> Result<(AgentRecord, bool), Problem> {
         let Some(hash) = record.key.clone() else { return Err(wrong_key(id)) };
-        if self.hash(move || crypto::verify_key(&hash, &key)).await? { Ok(record) } else { Err(wrong_key(id)) }
+        let right = match hash {
+            KeyHash::Argon2(_) => self.hash(move || crypto::verify_key(&hash, &presented)).await?,
+            KeyHash::Stretched(_) | KeyHash::Sha256(_) => crypto::verify_key(&hash, &presented),
+        };
+        if right { Ok((record, false)) } else { Err(wrong_key(id)) }
     }
 
     /// Hashing takes long and much memory: a few at a time, off the executor.
@@ -67,7 +90,7 @@ impl Controller {
         tokio::task::spawn_blocking(act).await.map_err(|error| internal(&error))
     }
 
-    /// Changes an agent's record under its job's lock. Blocks.
+    /// Changes an agent's record under its job's lock. It is durable once the store is settled. Blocks.
     pub(super) fn update_agent(
         &self,
         id: &AgentId,
@@ -77,7 +100,9 @@ impl Controller {
         let _lock = cell.lock();
         let mut record = self.agent(id)?;
         change(&mut record);
-        put_record(&*self.store, Tree::Agents, id.as_str(), &record).map_err(store_failed)?;
+        let mut batch = Batch::new();
+        batch.put_record(Tree::Agents, id.as_str(), &record).map_err(store_failed)?;
+        self.store.commit_soon(batch).map_err(store_failed)?;
         Ok(record)
     }
 
@@ -105,9 +130,12 @@ impl Controller {
         Ok(())
     }
 
-    /// A page of the agents, by id. Blocks.
-    pub(crate) fn agents(&self, paging: &Paging) -> Result<Page<Agent>, Problem> {
+    /// A page of the agents of an owner's jobs, or of all, by id. Blocks.
+    pub(crate) fn agents(&self, owner: Option<&UserName>, paging: &Paging) -> Result<Page<Agent>, Problem> {
         self.keyed_page(Tree::Agents, "", paging, |key, record: AgentRecord| {
+            if owner.is_some_and(|owner| !self.job_owner(&record.job).is_ok_and(|of| of == *owner)) {
+                return None;
+            }
             Some(self.agent_view(key.parse().ok()?, record))
         })
     }
@@ -139,6 +167,19 @@ impl Controller {
         };
         self.change(&agent.job, |course| course.status(agent.position, attempt, &said, Timestamp::now()))
     }
+}
+
+fn check_form(presented: &Presented) -> Result<(), Problem> {
+    let wrong = match presented {
+        Presented::Key(key) if !(1..=MAX_KEY).contains(&key.expose().len()) => {
+            format!("an agent key has 1 to {MAX_KEY} bytes")
+        }
+        Presented::Proof(proof) if proof.expose().len() != PROOF || hex::decode(proof.expose()).is_err() => {
+            format!("the proof of an agent key has {PROOF} hex digits")
+        }
+        _ => return Ok(()),
+    };
+    Err(Problem::new(Code::InvalidRequest, wrong).hint("set FLAME_AGENT_KEY to a key of your choice"))
 }
 
 fn wrong_key(id: &AgentId) -> Problem {

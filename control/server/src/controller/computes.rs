@@ -6,7 +6,7 @@ use flame_api::{Code, Compute, ComputeId, Dataset, Page, Problem, RegisterComput
 use flame_tag::DEFAULT_COMPUTE;
 
 use super::{Controller, Paging};
-use crate::crypto;
+use crate::crypto::{self, Presented};
 use crate::failure::{not_found, store as store_failed};
 use crate::store::records::ComputeRecord;
 use crate::store::{Batch, Tree, get_record, scan_records};
@@ -77,7 +77,7 @@ impl Controller {
         match known {
             Ok(new) => Ok((new, true)),
             Err(ComputeRecord { compute, key: hash }) => {
-                if self.hash(move || crypto::verify_key(&hash, &key)).await? {
+                if self.hash(move || crypto::verify_key(&hash, &Presented::Key(key))).await? {
                     return Ok((compute, false));
                 }
                 let message = format!("compute {id} is already in use: it was registered with another key");

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use flame_api::{Code, ComputeId, CreateDataset, Dataset, DatasetId, IdError, Page, Problem, Timestamp, UpdateDataset};
+use flame_api::{
+    Code, ComputeId, CreateDataset, Dataset, DatasetId, IdError, Page, Problem, Timestamp, UpdateDataset, UserName,
+};
 use flame_tag::DEFAULT_COMPUTE;
 use percent_encoding::percent_decode_str;
 
@@ -18,7 +20,12 @@ const MAX: [(&str, usize); 4] = [("name", 256), ("url", 2048), ("description", 4
 
 impl Controller {
     /// Makes a data set known. Blocks.
-    pub(crate) fn create_dataset(&self, create: CreateDataset, once: Option<&Once>) -> Result<Dataset, Problem> {
+    pub(crate) fn create_dataset(
+        &self,
+        owner: UserName,
+        create: CreateDataset,
+        once: Option<&Once>,
+    ) -> Result<Dataset, Problem> {
         let _lock = self.lock_creations();
         if let Some(answer) = self.replay(once)? {
             return Ok(answer);
@@ -28,7 +35,8 @@ impl Controller {
         let (realm, compute_id) = self.place(&realm, is_public)?;
         let created_at = Timestamp::now();
         let id: DatasetId = new_id(created_at)?.parse().map_err(|error: IdError| internal(&error))?;
-        let dataset = Dataset { id, name, description, url, data_format, realm, compute_id, is_public, created_at };
+        let dataset =
+            Dataset { id, owner, name, description, url, data_format, realm, compute_id, is_public, created_at };
         self.check_dataset(&dataset)?;
         let mut batch = Batch::new();
         batch.put_record(Tree::Datasets, dataset.id.as_str(), &dataset).map_err(store_failed)?;
@@ -74,7 +82,10 @@ impl Controller {
             return Err(Problem::new(Code::Refused, message).hint("write one such as file:///data/mnist/part-1"));
         }
         let all: Vec<Dataset> = scan_records(&*self.store, Tree::Datasets, "").map_err(store_failed)?;
-        match all.iter().find(|other| other.url == dataset.url && other.id != dataset.id) {
+        match all
+            .iter()
+            .find(|other| other.owner == dataset.owner && other.url == dataset.url && other.id != dataset.id)
+        {
             None => Ok(()),
             Some(other) => {
                 let message = format!("dataset {} is at {} already", other.id, other.url);
@@ -83,17 +94,16 @@ impl Controller {
         }
     }
 
-    /// A page of the data sets, oldest first. Blocks.
-    pub(crate) fn datasets(&self, paging: &Paging) -> Result<Page<Dataset>, Problem> {
-        self.page(Tree::Datasets, "", paging, Some)
+    /// A page of the data sets that a user may use, or of all, oldest first. Blocks.
+    pub(crate) fn datasets(&self, user: Option<&UserName>, paging: &Paging) -> Result<Page<Dataset>, Problem> {
+        let may = |dataset: &Dataset| dataset.is_public || user.is_none_or(|user| dataset.owner == *user);
+        self.page(Tree::Datasets, "", paging, |dataset| Some(dataset).filter(may))
     }
 
     /// One data set. Blocks.
     pub(crate) fn dataset(&self, id: &DatasetId) -> Result<Dataset, Problem> {
         let dataset = get_record(&*self.store, Tree::Datasets, id.as_str()).map_err(store_failed)?;
-        dataset.ok_or_else(|| {
-            not_found(format!("dataset {id} not found"), "`flamectl get datasets` lists those that there are")
-        })
+        dataset.ok_or_else(|| unknown_dataset(id))
     }
 
     /// Changes what a data set says of itself, if `check` lets the one that there is be changed. Blocks.
@@ -130,6 +140,10 @@ impl Controller {
         check(&self.dataset(id)?)?;
         self.store.delete(Tree::Datasets, id.as_str().as_bytes()).map_err(store_failed)
     }
+}
+
+pub(crate) fn unknown_dataset(id: &DatasetId) -> Problem {
+    not_found(format!("dataset {id} not found"), "`flamectl get datasets` lists those that there are")
 }
 
 fn default_compute() -> Result<ComputeId, Problem> {

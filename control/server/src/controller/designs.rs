@@ -5,8 +5,8 @@ use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use flame_api::{
-    Code, CodeComponent, CodeRef, CodeRevision, CreateDesign, Created, Design, DesignDetail, DesignId, Page, Problem,
-    SchemaRevision, Timestamp, UpdateDesign,
+    Code, CodeComponent, CodeRef, CodeRevision, CreateDesign, Created, Design, DesignDetail, Page, Problem,
+    SchemaRevision, Timestamp, UpdateDesign, UserName,
 };
 use flame_tag::Schema;
 use serde::Serialize;
@@ -18,7 +18,9 @@ use super::once::Once;
 use super::{Controller, Paging};
 use crate::crypto;
 use crate::failure::{internal, not_found, store as store_failed};
-use crate::store::records::{CodeRecord, DesignRecord, JobRecord, PlanRecord, SchemaRecord, prefix, revision_key};
+use crate::store::records::{
+    CodeRecord, DesignName, DesignRecord, JobRecord, PlanRecord, SchemaRecord, prefix, revision_key,
+};
 use crate::store::{Batch, Tree, get_record, put_record, scan_records};
 
 /// Longest description, in bytes.
@@ -26,9 +28,14 @@ const MAX_DESCRIPTION: usize = 4096;
 
 impl Controller {
     /// Creates a design. Blocks.
-    pub(crate) fn create_design(&self, create: CreateDesign, once: Option<&Once>) -> Result<Design, Problem> {
+    pub(crate) fn create_design(
+        &self,
+        owner: UserName,
+        create: CreateDesign,
+        once: Option<&Once>,
+    ) -> Result<Design, Problem> {
         check_description(&create.description)?;
-        let id = create.id;
+        let id = DesignName::new(owner, create.id);
         let _lock = self.lock_creations();
         if let Some(answer) = self.replay(once)? {
             return Ok(answer);
@@ -39,26 +46,32 @@ impl Controller {
                 .hint("choose another id, or add revisions to it: `flamectl create schema`, `flamectl create code`"));
         }
         let (schemas, code) = known.map(|record| (record.schemas, record.code)).unwrap_or_default();
-        let design = Design { id, description: create.description, created_at: Timestamp::now() };
+        let design = Design {
+            id: id.id().clone(),
+            owner: id.owner().clone(),
+            description: create.description,
+            created_at: Timestamp::now(),
+        };
         let record = DesignRecord { design, schemas, code, deleted: false };
         let mut batch = Batch::new();
-        batch.put_record(Tree::Designs, record.design.id.as_str(), &record).map_err(store_failed)?;
+        batch.put_record(Tree::Designs, id.as_str(), &record).map_err(store_failed)?;
         self.remember(&mut batch, once, &record.design)?;
         self.store.commit(batch).map_err(store_failed)?;
         Ok(record.design)
     }
 
-    /// A page of the designs, by id. Blocks.
-    pub(crate) fn designs(&self, paging: &Paging) -> Result<Page<Design>, Problem> {
-        self.page(Tree::Designs, "", paging, |record: DesignRecord| (!record.deleted).then_some(record.design))
+    /// A page of the designs of an owner, or of everybody, by owner and id. Blocks.
+    pub(crate) fn designs(&self, owner: Option<&UserName>, paging: &Paging) -> Result<Page<Design>, Problem> {
+        let theirs = owner.map(|owner| prefix(owner)).unwrap_or_default();
+        self.page(Tree::Designs, &theirs, paging, |record: DesignRecord| (!record.deleted).then_some(record.design))
     }
 
     /// One design. Blocks.
-    pub(crate) fn design(&self, id: &DesignId) -> Result<Design, Problem> {
+    pub(crate) fn design(&self, id: &DesignName) -> Result<Design, Problem> {
         self.design_record(id).map(|record| record.design)
     }
 
-    fn design_record(&self, id: &DesignId) -> Result<DesignRecord, Problem> {
+    fn design_record(&self, id: &DesignName) -> Result<DesignRecord, Problem> {
         let record: Option<DesignRecord> =
             get_record(&*self.store, Tree::Designs, id.as_str()).map_err(store_failed)?;
         record.filter(|record| !record.deleted).ok_or_else(|| {
@@ -70,11 +83,11 @@ impl Controller {
     }
 
     /// One design with its revisions. Blocks.
-    pub(crate) fn design_detail(&self, id: &DesignId) -> Result<DesignDetail, Problem> {
+    pub(crate) fn design_detail(&self, id: &DesignName) -> Result<DesignDetail, Problem> {
         let design = self.design(id)?;
         let schemas: Vec<SchemaRecord> =
-            scan_records(&*self.store, Tree::Schemas, &prefix(id)).map_err(store_failed)?;
-        let code: Vec<CodeRecord> = scan_records(&*self.store, Tree::Code, &prefix(id)).map_err(store_failed)?;
+            scan_records(&*self.store, Tree::Schemas, &id.prefix()).map_err(store_failed)?;
+        let code: Vec<CodeRecord> = scan_records(&*self.store, Tree::Code, &id.prefix()).map_err(store_failed)?;
         Ok(DesignDetail {
             design,
             schemas: schemas.into_iter().map(schema_revision).collect(),
@@ -85,7 +98,7 @@ impl Controller {
     /// Changes a design's description, if `check` lets the design that there is be changed. Blocks.
     pub(crate) fn update_design(
         &self,
-        id: &DesignId,
+        id: &DesignName,
         update: UpdateDesign,
         check: impl FnOnce(&DesignDetail) -> Result<(), Problem>,
     ) -> Result<Design, Problem> {
@@ -101,7 +114,7 @@ impl Controller {
     /// Deletes a design with its revisions, unless jobs use it and it is not forced. Blocks.
     pub(crate) fn delete_design(
         &self,
-        id: &DesignId,
+        id: &DesignName,
         force: bool,
         check: impl FnOnce(&DesignDetail) -> Result<(), Problem>,
     ) -> Result<(), Problem> {
@@ -109,16 +122,17 @@ impl Controller {
         let mut record = self.design_record(id)?;
         check(&self.design_detail(id)?)?;
         let jobs: Vec<JobRecord> = scan_records(&*self.store, Tree::Jobs, "").map_err(store_failed)?;
-        let jobs = jobs.iter().filter(|record| record.job.design == *id).count();
+        let jobs =
+            jobs.iter().filter(|record| record.job.owner == *id.owner() && record.job.design == *id.id()).count();
         if jobs > 0 && !force {
             let message = format!("design {id} is used in {jobs} {}", if jobs == 1 { "job" } else { "jobs" });
             let hint = "delete the jobs first, or force it; jobs go on with the revisions that they were created with";
             return Err(Problem::new(Code::InUse, message).hint(hint));
         }
-        let code: Vec<CodeRecord> = scan_records(&*self.store, Tree::Code, &prefix(id)).map_err(store_failed)?;
+        let code: Vec<CodeRecord> = scan_records(&*self.store, Tree::Code, &id.prefix()).map_err(store_failed)?;
         let mut batch = Batch::new();
         for tree in [Tree::Schemas, Tree::Code] {
-            for (key, _) in self.store.scan(tree, prefix(id).as_bytes()).map_err(store_failed)? {
+            for (key, _) in self.store.scan(tree, id.prefix().as_bytes()).map_err(store_failed)? {
                 batch.delete(tree, key);
             }
         }
@@ -131,7 +145,7 @@ impl Controller {
     /// Adds a schema revision. `file` is the file's name, for messages. Blocks.
     pub(crate) fn create_schema(
         &self,
-        id: &DesignId,
+        id: &DesignName,
         file: String,
         text: String,
         once: Option<&Once>,
@@ -144,18 +158,18 @@ impl Controller {
     }
 
     /// A page of a design's schema revisions. Blocks.
-    pub(crate) fn schemas(&self, id: &DesignId, paging: &Paging) -> Result<Page<SchemaRevision>, Problem> {
+    pub(crate) fn schemas(&self, id: &DesignName, paging: &Paging) -> Result<Page<SchemaRevision>, Problem> {
         self.design(id)?;
-        self.page(Tree::Schemas, &prefix(id), paging, |record| Some(schema_revision(record)))
+        self.page(Tree::Schemas, &id.prefix(), paging, |record| Some(schema_revision(record)))
     }
 
     /// A schema revision; the newest without a version. Blocks.
-    pub(crate) fn schema(&self, id: &DesignId, version: Option<u32>) -> Result<SchemaRecord, Problem> {
+    pub(crate) fn schema(&self, id: &DesignName, version: Option<u32>) -> Result<SchemaRecord, Problem> {
         self.revision(Tree::Schemas, id, version, "schema", "schema.json")
     }
 
     /// Deletes a schema revision. Blocks.
-    pub(crate) fn delete_schema(&self, id: &DesignId, version: u32) -> Result<(), Problem> {
+    pub(crate) fn delete_schema(&self, id: &DesignName, version: u32) -> Result<(), Problem> {
         let _lock = self.lock_creations();
         self.schema(id, Some(version))?;
         self.store.delete(Tree::Schemas, revision_key(id, version).as_bytes()).map_err(store_failed)
@@ -164,7 +178,7 @@ impl Controller {
     /// Adds a code revision, after admission.
     pub(crate) async fn create_code(
         self: &Arc<Self>,
-        id: DesignId,
+        id: DesignName,
         file: Bytes,
         signatures: Vec<String>,
         once: Option<Once>,
@@ -187,25 +201,25 @@ impl Controller {
             let size = file.len() as u64;
             let record = CodeRecord { version: 0, sha256, size, components, created_at: Timestamp::now() };
             this.add_revision_locked(&lock, Tree::Code, &id, record, once.as_ref(), |record, version| {
-                record.version = version
+                record.version = version;
             })
         })
         .await
     }
 
     /// A page of a design's code revisions. Blocks.
-    pub(crate) fn codes(&self, id: &DesignId, paging: &Paging) -> Result<Page<CodeRevision>, Problem> {
+    pub(crate) fn codes(&self, id: &DesignName, paging: &Paging) -> Result<Page<CodeRevision>, Problem> {
         self.design(id)?;
-        self.page(Tree::Code, &prefix(id), paging, |record| Some(code_revision(record)))
+        self.page(Tree::Code, &id.prefix(), paging, |record| Some(code_revision(record)))
     }
 
     /// A code revision; the newest without a version. Blocks.
-    pub(crate) fn code(&self, id: &DesignId, version: Option<u32>) -> Result<CodeRecord, Problem> {
+    pub(crate) fn code(&self, id: &DesignName, version: Option<u32>) -> Result<CodeRecord, Problem> {
         self.revision(Tree::Code, id, version, "code", "module.wasm")
     }
 
     /// Deletes a code revision; jobs that run it keep its components. Blocks.
-    pub(crate) fn delete_code(&self, id: &DesignId, version: u32) -> Result<(), Problem> {
+    pub(crate) fn delete_code(&self, id: &DesignName, version: u32) -> Result<(), Problem> {
         let _lock = self.lock_creations();
         let record = self.code(id, Some(version))?;
         self.store.delete(Tree::Code, revision_key(id, version).as_bytes()).map_err(store_failed)?;
@@ -227,7 +241,7 @@ impl Controller {
     fn add_revision<T: Serialize>(
         &self,
         tree: Tree,
-        id: &DesignId,
+        id: &DesignName,
         record: T,
         once: Option<&Once>,
         number: impl FnOnce(&mut T, u32),
@@ -243,14 +257,14 @@ impl Controller {
         &self,
         _lock: &MutexGuard<'_, ()>,
         tree: Tree,
-        id: &DesignId,
+        id: &DesignName,
         mut record: T,
         once: Option<&Once>,
         number: impl FnOnce(&mut T, u32),
     ) -> Result<Created, Problem> {
         let mut design = self.design_record(id)?;
         // Stores of before there were counters have revisions alone.
-        let highest = self.store.scan(tree, prefix(id).as_bytes()).map_err(store_failed)?.pop();
+        let highest = self.store.scan(tree, id.prefix().as_bytes()).map_err(store_failed)?.pop();
         let highest = highest.and_then(|(key, _)| String::from_utf8(key).ok()?.rsplit_once('/')?.1.parse().ok());
         let counter = if tree == Tree::Schemas { &mut design.schemas } else { &mut design.code };
         let version = highest.unwrap_or(0).max(*counter).saturating_add(1);
@@ -268,7 +282,7 @@ impl Controller {
     fn revision<T: DeserializeOwned>(
         &self,
         tree: Tree,
-        id: &DesignId,
+        id: &DesignName,
         version: Option<u32>,
         what: &str,
         file: &str,
@@ -278,7 +292,7 @@ impl Controller {
             let record = get_record(&*self.store, tree, &revision_key(id, version)).map_err(store_failed)?;
             return record.ok_or_else(|| no_revision(id, what, version));
         }
-        let revisions: Vec<T> = scan_records(&*self.store, tree, &prefix(id)).map_err(store_failed)?;
+        let revisions: Vec<T> = scan_records(&*self.store, tree, &id.prefix()).map_err(store_failed)?;
         revisions.into_iter().next_back().ok_or_else(|| lacks(id, what, file))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flame_api::{
     AgentId, Backend, ChannelEncoding, Code, Dataset, DatasetId, DesignId, IdError, Job, JobCreated, JobEventKind,
     JobId, JobState, MessageForm, OptimizerChoice, Problem, SecretKey, TaskKind, TaskResources, TaskState,
-    TensorEncoding, Timestamp,
+    TensorEncoding, Timestamp, UserName,
 };
 use flame_tag::{Compression, DatasetInfo, Expansion, JobSpec, Schema, TaskPlan};
 
@@ -17,7 +17,7 @@ use super::{Controller, new_id, write_events};
 use crate::crypto;
 use crate::failure::{internal, not_found, store as store_failed};
 use crate::store::records::{
-    AgentRecord, CodeRecord, JobRecord, PlanRecord, TaskChannel, TaskRecord, channel_key, task_key,
+    AgentRecord, CodeRecord, DesignName, JobRecord, PlanRecord, TaskChannel, TaskRecord, channel_key, task_key,
 };
 use crate::store::{Batch, Tree, get_record};
 
@@ -26,6 +26,7 @@ const JOIN_TIMEOUT: u64 = 60;
 
 /// What a job file asks for, checked and expanded, and not stored yet.
 pub(super) struct Asked {
+    owner: UserName,
     design: DesignId,
     spec: JobSpec,
     schema_version: u32,
@@ -45,16 +46,23 @@ impl Controller {
     /// Creates a job from a job file. `file` is the file's name, for messages.
     pub(crate) async fn create_job(
         self: &Arc<Self>,
+        owner: UserName,
         file: String,
         text: String,
         once: Option<Once>,
     ) -> Result<JobCreated, Problem> {
-        self.run(move |this| this.create_job_now(&file, &text, once.as_ref())).await
+        self.run(move |this| this.create_job_now(owner, &file, &text, once.as_ref())).await
     }
 
-    fn create_job_now(&self, file: &str, text: &str, once: Option<&Once>) -> Result<JobCreated, Problem> {
+    fn create_job_now(
+        &self,
+        owner: UserName,
+        file: &str,
+        text: &str,
+        once: Option<&Once>,
+    ) -> Result<JobCreated, Problem> {
         let now = Timestamp::now();
-        let asked = self.ask(file, text)?;
+        let asked = self.ask(owner, file, text)?;
         let id: JobId = new_id(now)?.parse().map_err(|error: IdError| internal(&error))?;
         let Made { mut record, plan, tasks } = asked.make(&id, now)?;
         let _lock = self.lock_creations();
@@ -79,16 +87,17 @@ impl Controller {
     }
 
     /// Reads a job file and expands it; or says everything that is wrong with it. Blocks.
-    pub(super) fn ask(&self, file: &str, text: &str) -> Result<Asked, Problem> {
+    pub(super) fn ask(&self, owner: UserName, file: &str, text: &str) -> Result<Asked, Problem> {
         let loader = |path: &str| Err(format!("the server does not read `{path}`; flamectl puts such files inline"));
         let spec = JobSpec::parse(text, file, &loader).map_err(|problems| refused(file, &problems))?;
         let design: DesignId = spec
             .design_id
             .parse()
             .map_err(|error: IdError| Problem::new(Code::Refused, format!("{file}: designId: {error}")))?;
-        self.design(&design)?;
-        let schema_record = self.schema(&design, spec.schema_version)?;
-        let code = self.code(&design, spec.code_version)?;
+        let name = DesignName::new(owner.clone(), design.clone());
+        self.design(&name)?;
+        let schema_record = self.schema(&name, spec.schema_version)?;
+        let code = self.code(&name, spec.code_version)?;
         let schema = Schema::parse(&schema_record.text, &schema_record.file)
             .map_err(|problems| refused(&schema_record.file, &problems))?;
         let roles: Vec<String> = code.components.keys().cloned().collect();
@@ -96,7 +105,9 @@ impl Controller {
         for id in spec.dataset_ids() {
             // Whatever is not found is named by the expansion, with its place in the file.
             if let Ok(known) = id.parse::<DatasetId>()
-                && let Some(dataset) = get_record(&*self.store, Tree::Datasets, known.as_str()).map_err(store_failed)?
+                && let Some(dataset) =
+                    get_record::<Dataset>(&*self.store, Tree::Datasets, known.as_str()).map_err(store_failed)?
+                && (dataset.is_public || dataset.owner == owner)
             {
                 datasets.insert(id.to_owned(), dataset);
             }
@@ -115,20 +126,21 @@ impl Controller {
             let message = format!("{file}: the job asks for what this server does not do");
             return Err(Problem::new(Code::Refused, message).problems(unserved));
         }
-        Ok(Asked { design, spec, schema_version: schema_record.version, code, expansion, datasets })
+        Ok(Asked { owner, design, spec, schema_version: schema_record.version, code, expansion, datasets })
     }
 
     /// Whether the revisions that a job was made of have not been deleted meanwhile. Under the lock of creations. Blocks.
     pub(super) fn still_there(&self, record: &JobRecord) -> Result<(), Problem> {
-        self.schema(&record.job.design, Some(record.job.schema_version))?;
-        self.code(&record.job.design, Some(record.job.code_version)).map(drop)
+        let design = DesignName::new(record.job.owner.clone(), record.job.design.clone());
+        self.schema(&design, Some(record.job.schema_version))?;
+        self.code(&design, Some(record.job.code_version)).map(drop)
     }
 }
 
 impl Asked {
     /// What there is to store. Seeds and keys are drawn anew.
     pub(super) fn make(self, id: &JobId, now: Timestamp) -> Result<Made, Problem> {
-        let Self { design, spec, schema_version, code, expansion, datasets } = self;
+        let Self { owner, design, spec, schema_version, code, expansion, datasets } = self;
         let seed = match spec.seed {
             Some(seed) => seed,
             None => u64::from_le_bytes(crypto::random()?),
@@ -136,6 +148,7 @@ impl Asked {
         let job = Job {
             id: id.clone(),
             name: spec.name.clone(),
+            owner,
             design,
             schema_version,
             code_version: code.version,
@@ -300,13 +313,13 @@ pub(super) fn refused(file: &str, problems: &flame_tag::Problems) -> Problem {
 }
 
 /// Why a design cannot run yet.
-pub(super) fn lacks(design: &DesignId, what: &str, file: &str) -> Problem {
+pub(super) fn lacks(design: &DesignName, what: &str, file: &str) -> Problem {
     Problem::new(Code::Refused, format!("design {design} has no {what} yet"))
         .hint(format!("add it: `flamectl create {what} {file} --design {design}`"))
 }
 
 /// A revision that was asked for by number is not there.
-pub(super) fn no_revision(design: &DesignId, what: &str, version: u32) -> Problem {
+pub(super) fn no_revision(design: &DesignName, what: &str, version: u32) -> Problem {
     not_found(
         format!("design {design} has no {what} version {version}"),
         format!("`flamectl get design {design}` lists its revisions"),

@@ -226,7 +226,7 @@ impl Controller {
         self: &Arc<Self>,
         agent: AgentId,
     ) -> Result<Result<tokio::sync::oneshot::Receiver<String>, String>, Problem> {
-        let key = crypto::random_secret()?;
+        let key = crypto::random_key()?;
         let hash = crypto::hash_random_key(&key);
         let id = agent.clone();
         let (compute, data) = self
@@ -241,6 +241,7 @@ impl Controller {
             key,
             apiserver: self.around.apiserver.clone(),
             notifier: self.around.notifier.clone(),
+            ca: self.around.ca.clone(),
             compute,
             data,
             p2p_listen: self.around.p2p_listen,

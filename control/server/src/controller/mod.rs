@@ -6,6 +6,7 @@
 
 mod admission;
 mod agents;
+mod census;
 mod computes;
 mod datasets;
 mod demands;
@@ -15,13 +16,16 @@ mod health;
 mod jobs;
 mod keeper;
 pub mod lifecycle;
+mod mail;
 mod models;
 mod once;
+mod owners;
 mod paging;
 mod renew;
 pub(crate) use models::check_name as check_model_name;
 mod reports;
 
+pub(crate) use datasets::unknown_dataset;
 pub(crate) use once::Once;
 pub(crate) use paging::Paging;
 
@@ -30,7 +34,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use flame_api::{AgentId, BrokerAccess, Job, JobEvent, JobId, JobSnapshot, JobState, Page, Problem, Task, Timestamp};
+use flame_api::{
+    AgentId, BrokerAccess, Job, JobEvent, JobId, JobSnapshot, JobState, Page, Problem, Task, Timestamp, UserName,
+};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,7 +49,7 @@ use crate::notifier::Sessions;
 use crate::store::records::{AgentRecord, JobRecord, PlanRecord, TaskRecord, Telemetry, event_key, prefix, task_key};
 use crate::store::{Batch, Store, Tree, get_record, page_records, scan_records};
 
-use lifecycle::{Course, Happened, Wanted};
+use lifecycle::{Course, Happened};
 
 /// Calls into the store at a time. They block, so they are on threads of their own.
 const STORE_THREADS: usize = 16;
@@ -62,6 +68,8 @@ pub(crate) struct Surroundings {
     pub(crate) apiserver: String,
     /// `host:port`, for flamelets that are placed.
     pub(crate) notifier: String,
+    /// Who vouches for both over TLS, where it is a CA of the server's own.
+    pub(crate) ca: Option<PathBuf>,
     pub(crate) broker: BrokerAccess,
     /// Where placed flamelets listen for their peers; the port is 0.
     pub(crate) p2p_listen: SocketAddr,
@@ -93,6 +101,7 @@ struct Placement {
     deployer: Arc<dyn Deployer>,
     apiserver: String,
     notifier: String,
+    ca: Option<PathBuf>,
     broker: BrokerAccess,
     p2p_listen: SocketAddr,
     p2p_advertise: Option<String>,
@@ -111,6 +120,8 @@ struct JobCell {
 #[derive(Default)]
 struct CellState {
     course: Option<Course>,
+    /// With the course, once something was changed.
+    mail: Option<mail::Mail>,
     telemetry: Option<Telemetry>,
 }
 
@@ -130,6 +141,7 @@ impl Controller {
                 deployer: around.deployer,
                 apiserver: around.apiserver,
                 notifier: around.notifier,
+                ca: around.ca,
                 broker: around.broker,
                 p2p_listen: around.p2p_listen,
                 p2p_advertise: around.p2p_advertise,
@@ -221,15 +233,23 @@ impl Controller {
         self.load(job, &mut state.course)?;
         // Taken out: whatever fails from here on leaves the cell empty, and the next one reads what is durable.
         let mut course = state.course.take().ok_or_else(|| unknown_job(job))?;
+        let mail = state.mail.take();
         let before = course.job.clone();
         let result = act(&mut course)?;
         let events = std::mem::take(&mut course.events);
-        let changed: Vec<&TaskRecord> = course.tasks.iter().filter(|task| task.changed).collect();
-        if changed.is_empty() && events.is_empty() && before == course.job {
-            state.course = Some(course);
+        let is_changed = course.tasks.iter().any(|task| task.changed);
+        if !is_changed && events.is_empty() && before == course.job {
+            (state.course, state.mail) = (Some(course), mail);
             return Ok(result);
         }
         let mut batch = Batch::new();
+        let everybody = before.state() != course.job.state();
+        let mut mail = match mail {
+            Some(mail) => mail,
+            None => mail::Mail::load(&*self.store, job, &course)?,
+        };
+        let posted = mail.post(&mut batch, &course, everybody)?;
+        let changed: Vec<&TaskRecord> = course.tasks.iter().filter(|task| task.changed).collect();
         write_events(&mut batch, &mut course.job, events)?;
         if before != course.job {
             batch.put_record(Tree::Jobs, job.as_str(), &course.job).map_err(store_failed)?;
@@ -239,7 +259,6 @@ impl Controller {
         }
         self.store.commit(batch).map_err(store_failed)?;
 
-        let everybody = before.state() != course.job.state();
         if everybody {
             let (from, to) = (before.state(), course.job.state());
             tracing::info!(%job, %from, %to, reason = course.job.job.reason, "a job changed");
@@ -249,13 +268,11 @@ impl Controller {
                 tracing::info!(%job, agent = %task.agent, role = task.role, state = %task.state, attempt = task.attempt,
                     reason = task.reason, "a task changed");
             }
-            if everybody || task.changed {
-                self.sessions.wake(&task.agent);
-            }
             task.changed = false;
         }
+        self.sessions.post(posted);
         // A job that is over is read from the store from now on.
-        state.course = (!course.job.settled).then_some(course);
+        (state.course, state.mail) = if course.job.settled { (None, None) } else { (Some(course), Some(mail)) };
         drop(state);
         cell.changed.send_modify(|count| *count += 1);
         Ok(result)
@@ -277,9 +294,10 @@ impl Controller {
         state.course.as_ref().map(look)
     }
 
-    /// A page of the jobs, oldest first. Blocks.
-    pub(crate) fn jobs(&self, paging: &Paging) -> Result<Page<Job>, Problem> {
-        self.page(Tree::Jobs, "", paging, |record: JobRecord| Some(record.job))
+    /// A page of the jobs of an owner, or of everybody, oldest first. Blocks.
+    pub(crate) fn jobs(&self, owner: Option<&UserName>, paging: &Paging) -> Result<Page<Job>, Problem> {
+        let is_theirs = |job: &Job| owner.is_none_or(|owner| job.owner == *owner);
+        self.page(Tree::Jobs, "", paging, |record: JobRecord| Some(record.job).filter(is_theirs))
     }
 
     /// One job. Blocks.
@@ -390,14 +408,7 @@ impl Controller {
     /// Which task an agent serves.
     pub(crate) fn agent(&self, agent: &AgentId) -> Result<AgentRecord, Problem> {
         let record = get_record(&*self.store, Tree::Agents, agent.as_str()).map_err(store_failed)?;
-        record.ok_or_else(|| {
-            not_found(format!("there is no task {agent}"), "`flamectl get tasks JOB` lists the tasks of a job")
-        })
-    }
-
-    /// What an agent is to do now.
-    pub(crate) fn wanted(&self, agent: &AgentRecord) -> Result<Wanted, Problem> {
-        self.look(&agent.job, |course| Ok(course.wanted(agent.position)))
+        record.ok_or_else(|| unknown_agent(agent))
     }
 }
 
@@ -422,6 +433,10 @@ fn new_id(now: Timestamp) -> Result<String, Problem> {
     Ok(format!("{seconds:08x}{nanoseconds:08x}{}", hex::encode(crypto::random::<4>()?)))
 }
 
-fn unknown_job(job: &JobId) -> Problem {
+pub(crate) fn unknown_agent(agent: &AgentId) -> Problem {
+    not_found(format!("there is no task {agent}"), "`flamectl get tasks JOB` lists the tasks of a job")
+}
+
+pub(crate) fn unknown_job(job: &JobId) -> Problem {
     not_found(format!("job {job} not found"), "`flamectl get jobs` lists the jobs")
 }

@@ -8,9 +8,10 @@ use flame_api::{AgentId, Job, JobId, JobState, JobStep, Problem, Timestamp};
 
 use super::jobs::{Made, expanded};
 use super::lifecycle::{Course, STOP_GRACE};
+use super::mail::Mail;
 use super::{Controller, write_events};
 use crate::failure::{internal, store as store_failed};
-use crate::store::records::{AgentRecord, TaskRecord, prefix, task_key};
+use crate::store::records::{AgentRecord, DesignName, TaskRecord, prefix, task_key};
 use crate::store::{Batch, Tree, get_record};
 
 /// How long a job that has ended is waited for until its last tasks have.
@@ -29,7 +30,8 @@ impl Controller {
         text: String,
         check: impl FnOnce(&Job) -> Result<(), Problem> + Send + 'static,
     ) -> Result<Job, Problem> {
-        let asked = self.run(move |this| this.ask(&file, &text)).await?;
+        let id = job.clone();
+        let asked = self.run(move |this| this.ask(this.job_owner(&id)?, &file, &text)).await?;
         self.until_tidy(&job).await?;
         self.run(move |this| {
             let now = Timestamp::now();
@@ -61,6 +63,7 @@ impl Controller {
         let mut batch = Batch::new();
         self.carry_over(course, &mut tasks, &mut batch)?;
         self.forget_runs(job, course, &mut batch)?;
+        Mail::renew(&*self.store, course, &tasks, &mut batch)?;
         for task in &tasks {
             batch.put_record(Tree::Tasks, &task_key(job, task.position), task).map_err(store_failed)?;
         }
@@ -71,11 +74,11 @@ impl Controller {
         tracing::info!(%job, tasks = tasks.len(), "a job was updated");
         let gone: Vec<AgentId> = course.tasks.iter().map(|task| task.agent.clone()).collect();
         let answer = record.job.clone();
-        state.telemetry = None;
+        (state.telemetry, state.mail) = (None, None);
         state.course = Some(Course::new(record, tasks));
         drop(state);
         cell.changed.send_modify(|count| *count += 1);
-        gone.iter().for_each(|agent| self.sessions.wake(agent));
+        self.sessions.dismiss(&gone);
         Ok(answer)
     }
 
@@ -142,7 +145,7 @@ impl Controller {
         let plan = self.plan(job)?;
         let mut batch = Batch::new();
         self.forget_runs(job, course, &mut batch)?;
-        for tree in [Tree::Models, Tree::Events] {
+        for tree in [Tree::Models, Tree::Events, Tree::Mailboxes] {
             for (key, _) in self.store.scan(tree, prefix(job).as_bytes()).map_err(store_failed)? {
                 batch.delete(tree, key);
             }
@@ -156,12 +159,13 @@ impl Controller {
         self.store.commit(batch).map_err(store_failed)?;
         tracing::info!(%job, "a job was deleted");
         let gone: Vec<AgentId> = course.tasks.iter().map(|task| task.agent.clone()).collect();
-        let (design, version) = (course.job.job.design.clone(), course.job.job.code_version);
-        (state.course, state.telemetry) = (None, None);
+        let design = DesignName::new(course.job.job.owner.clone(), course.job.job.design.clone());
+        let version = course.job.job.code_version;
+        (state.course, state.telemetry, state.mail) = (None, None, None);
         self.cells.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(job);
         drop(state);
         cell.changed.send_modify(|count| *count += 1);
-        gone.iter().for_each(|agent| self.sessions.wake(agent));
+        self.sessions.dismiss(&gone);
         // From here on nothing names them: a failure leaves files over, and no record without its file.
         self.artifacts.remove_models(job).map_err(|error| internal(&error))?;
         if self.code(&design, Some(version)).is_err() {

@@ -51,6 +51,8 @@ pub struct Launch {
     pub apiserver: String,
     /// `host:port`.
     pub notifier: String,
+    /// Certificates (PEM) of who vouches for both over TLS, where the machine does not know them.
+    pub ca: Option<PathBuf>,
     /// Where it may run: `default`, or a compute that was registered for this deployer.
     pub compute: ComputeId,
     /// Data that it is to grant to its task, by name. The paths are of the machines of its compute.

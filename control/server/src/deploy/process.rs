@@ -65,6 +65,9 @@ impl ProcessDeployer {
         if let Some(host) = &launch.p2p_advertise {
             command.arg("--p2p-advertise").arg(format!("{host}:0"));
         }
+        if let Some(ca) = &launch.ca {
+            command.arg("--ca").arg(ca);
+        }
         for (name, path) in &launch.data {
             let mut grant = std::ffi::OsString::from(format!("{name}="));
             grant.push(path);
@@ -222,6 +225,7 @@ mod tests {
             key: Secret::new("k3y"),
             apiserver: "http://127.0.0.1:1".into(),
             notifier: "127.0.0.1:2".into(),
+            ca: Some("/tls/ca.pem".into()),
             compute: "default".parse().unwrap(),
             data: vec![("mnist".into(), data)],
             p2p_listen: "127.0.0.1:0".parse().unwrap(),
@@ -247,7 +251,7 @@ mod tests {
         let log = fs::read_to_string(home.path().join(format!("agents/{agent}.log"))).unwrap();
         let told = format!(
             "{agent} k3y 600 -a http://127.0.0.1:1 -n 127.0.0.1:2 --p2p-listen 127.0.0.1:0 --p2p-advertise \
-             flame.example:0 --data mnist={}/m n\n",
+             flame.example:0 --ca /tls/ca.pem --data mnist={}/m n\n",
             home.path().display()
         );
         assert_eq!(log, told);

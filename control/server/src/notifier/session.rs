@@ -16,8 +16,8 @@ use super::peers::{self, Told};
 use super::sessions::OpenSession;
 use super::{DEAD_AFTER, HEARTBEAT, status};
 use crate::controller::Controller;
-use crate::controller::lifecycle::{Heard, Said, Wanted};
-use crate::store::records::AgentRecord;
+use crate::controller::lifecycle::{Heard, Said};
+use crate::store::records::{AgentRecord, Letter, Order};
 
 /// What a session's loop works with.
 pub(super) struct Session {
@@ -27,8 +27,10 @@ pub(super) struct Session {
     pub(super) record: AgentRecord,
     pub(super) open: OpenSession,
     pub(super) outgoing: mpsc::Sender<Result<ToAgent, Status>>,
-    /// What the agent was told last.
-    pub(super) sent: Option<Wanted>,
+    /// Number of the newest letter that the agent was told.
+    pub(super) told: u64,
+    /// It said the last word on its task, and needs to be told nothing any more.
+    pub(super) has_ended: bool,
     /// Where it comes from.
     pub(super) from: Option<IpAddr>,
     /// What it was told of its peers.
@@ -64,18 +66,24 @@ impl Session {
         let token = self.open.token.expose().to_owned();
         let heartbeat_seconds = u32::try_from(HEARTBEAT.as_secs()).unwrap_or(1);
         self.send(to_agent::Body::Welcome(Welcome { token, heartbeat_seconds })).await?;
-        self.say_what_is_wanted().await?;
+        let (id, record, seen) = (self.agent.clone(), self.record.clone(), self.told);
+        let letters = self.controller.run(move |controller| controller.letters(&id, &record, seen)).await;
+        // From here on they come by the session, which was open before they were read.
+        self.tell(letters.map_err(|problem| status(&problem))?).await?;
         let mut silent_at = Instant::now() + DEAD_AFTER;
         loop {
             tokio::select! {
                 () = self.open.superseded.cancelled() => {
                     return Err(Status::aborted("superseded by a newer session of this agent"));
                 }
+                () = self.open.dismissed.cancelled() => {
+                    return Err(Status::unavailable("the job has other tasks now, or is gone; come again"));
+                }
                 () = self.stopping.cancelled() => return Err(Status::unavailable("the server is stopping")),
                 () = tokio::time::sleep_until(silent_at) => {
                     return Err(Status::deadline_exceeded(format!("nothing was heard for {} s", DEAD_AFTER.as_secs())));
                 }
-                () = self.open.wake.notified() => self.say_what_is_wanted().await?,
+                () = self.open.wake.notified() => self.tell(self.open.letters()).await?,
                 () = self.open.peers_moved.notified() => self.say_where_peers_are().await?,
                 message = incoming.message() => {
                     let Some(message) = message? else { return Ok(()) };
@@ -83,6 +91,7 @@ impl Session {
                     match message.body {
                         Some(from_agent::Body::Status(said)) => self.hear(said).await?,
                         Some(from_agent::Body::Address(said)) => self.announce(&said.address).await?,
+                        Some(from_agent::Body::Read(read)) => self.has_read(read.number).await?,
                         Some(from_agent::Body::Hello(_) | from_agent::Body::Heartbeat(_)) | None => {}
                     }
                 }
@@ -102,11 +111,7 @@ impl Session {
         let (record, attempt) = (self.record.clone(), status_message.attempt);
         let heard = self.controller.run(move |controller| controller.status(&record, attempt, said)).await;
         let heard = heard.map_err(|problem| status(&problem))?;
-        if ended && heard == Heard::Accepted {
-            // It knows that the task has ended: it said so.
-            let wanted = self.wanted().await?;
-            self.sent = Some(wanted);
-        }
+        self.has_ended |= ended && heard == Heard::Accepted;
         let ack = StatusAck { serial: status_message.serial, fenced: heard == Heard::Fenced };
         self.send(to_agent::Body::Ack(ack)).await
     }
@@ -135,33 +140,30 @@ impl Session {
         Ok(())
     }
 
-    async fn wanted(&self) -> Result<Wanted, Status> {
-        let record = self.record.clone();
-        let wanted = self.controller.run(move |controller| controller.wanted(&record)).await;
-        wanted.map_err(|problem| status(&problem))
+    /// Sends letters that it was not told yet, in the order of their numbers.
+    async fn tell(&mut self, letters: Vec<Letter>) -> Result<(), Status> {
+        for Letter { number, order } in letters {
+            // Those that came while the mailbox was read are in it, too.
+            if self.has_ended || number <= self.told {
+                continue;
+            }
+            self.told = number;
+            let event = Event { job: self.record.job.to_string(), number, ..Event::default() };
+            let event = match order {
+                Order::Start => Event { r#type: EventType::Start.into(), ..event },
+                Order::Stop { reason, grace_seconds } => {
+                    Event { r#type: EventType::Stop.into(), reason, grace_seconds, ..event }
+                }
+            };
+            self.send(to_agent::Body::Event(event)).await?;
+        }
+        Ok(())
     }
 
-    async fn say_what_is_wanted(&mut self) -> Result<(), Status> {
-        let wanted = self.wanted().await?;
-        if self.sent.as_ref() == Some(&wanted) {
-            return Ok(());
-        }
-        let job = self.record.job.to_string();
-        let event = match &wanted {
-            Wanted::Nothing => None,
-            Wanted::Start => Some(Event { r#type: EventType::Start.into(), job, ..Event::default() }),
-            Wanted::Stop { reason, grace_seconds } => Some(Event {
-                r#type: EventType::Stop.into(),
-                job,
-                reason: reason.clone(),
-                grace_seconds: *grace_seconds,
-            }),
-        };
-        self.sent = Some(wanted);
-        match event {
-            Some(event) => self.send(to_agent::Body::Event(event)).await,
-            None => Ok(()),
-        }
+    async fn has_read(&self, number: u64) -> Result<(), Status> {
+        let (id, record) = (self.agent.clone(), self.record.clone());
+        let noted = self.controller.run(move |controller| controller.has_read(&id, &record, number)).await;
+        noted.map_err(|problem| status(&problem))
     }
 
     async fn send(&self, body: to_agent::Body) -> Result<(), Status> {

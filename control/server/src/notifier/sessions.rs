@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::crypto;
+use crate::store::records::Letter;
 
 /// The open sessions, one per agent, and the tokens that they gave out.
 #[derive(Default)]
@@ -24,10 +25,13 @@ struct Inner {
 
 struct Entry {
     number: u64,
+    /// What it is to be told and was not yet.
+    letters: Arc<Mutex<Vec<Letter>>>,
     /// SHA-256 of the token; the token itself is with the agent only.
     token: [u8; 32],
     wake: Arc<Notify>,
     superseded: CancellationToken,
+    dismissed: CancellationToken,
     peers_moved: Arc<Notify>,
     /// Where its peers reach it, and who they are, once it has said so.
     announced: Option<Announced>,
@@ -54,10 +58,14 @@ pub(crate) struct OpenSession {
     number: u64,
     /// For the agent's REST calls.
     pub(crate) token: Secret,
-    /// Notified whenever the agent may be wanted for something else.
+    /// What the agent is to be told, since the session is open.
+    letters: Arc<Mutex<Vec<Letter>>>,
+    /// Notified whenever there are letters.
     pub(crate) wake: Arc<Notify>,
     /// Cancelled by a newer session of the same agent.
     pub(crate) superseded: CancellationToken,
+    /// Cancelled when the agent's task is another one now, or gone.
+    pub(crate) dismissed: CancellationToken,
     /// Notified whenever one of its peers has come, gone or moved.
     pub(crate) peers_moved: Arc<Notify>,
 }
@@ -73,14 +81,17 @@ impl Sessions {
         let hash = crypto::sha256(token.expose().as_bytes());
         let (wake, superseded) = (Arc::new(Notify::new()), CancellationToken::new());
         let peers_moved = Arc::new(Notify::new());
+        let (letters, dismissed) = (Arc::default(), CancellationToken::new());
         let mut inner = self.inner();
         inner.next += 1;
         let number = inner.next;
         let entry = Entry {
             number,
+            letters: Arc::clone(&letters),
             token: hash,
             wake: Arc::clone(&wake),
             superseded: superseded.clone(),
+            dismissed: dismissed.clone(),
             peers_moved: Arc::clone(&peers_moved),
             announced: None,
         };
@@ -92,7 +103,17 @@ impl Sessions {
         }
         drop(inner);
         let sessions = Arc::clone(self);
-        Ok(OpenSession { sessions, agent: agent.clone(), number, token, wake, superseded, peers_moved })
+        Ok(OpenSession {
+            sessions,
+            agent: agent.clone(),
+            number,
+            token,
+            letters,
+            wake,
+            superseded,
+            dismissed,
+            peers_moved,
+        })
     }
 
     /// An agent says where its peers reach it.
@@ -116,16 +137,31 @@ impl Sessions {
         agents.iter().filter_map(reach).collect()
     }
 
-    /// The agent has something to look at, if it is connected.
-    pub(crate) fn wake(&self, agent: &AgentId) {
-        if let Some(entry) = self.inner().by_agent.get(agent) {
-            entry.wake.notify_one();
+    /// Hands letters to those agents who are connected. The others find them in their mailboxes.
+    pub(crate) fn post(&self, letters: Vec<(AgentId, Letter)>) {
+        let inner = self.inner();
+        for (agent, letter) in letters {
+            if let Some(entry) = inner.by_agent.get(&agent) {
+                entry.letters.lock().unwrap_or_else(PoisonError::into_inner).push(letter);
+                entry.wake.notify_one();
+            }
         }
+    }
+
+    /// Ends the sessions of agents whose tasks are others now, or gone.
+    pub(crate) fn dismiss(&self, agents: &[AgentId]) {
+        let inner = self.inner();
+        agents.iter().filter_map(|agent| inner.by_agent.get(agent)).for_each(|entry| entry.dismissed.cancel());
     }
 
     /// Whose token this is. Found by its hash, so that a comparison's time tells nothing of the token.
     pub(crate) fn agent_of(&self, token: &str) -> Option<AgentId> {
         self.inner().by_token.get(&crypto::sha256(token.as_bytes())).cloned()
+    }
+
+    /// How many agents have a session now.
+    pub(crate) fn count(&self) -> usize {
+        self.inner().by_agent.len()
     }
 
     /// Whether the agent has a session now.
@@ -146,6 +182,13 @@ impl Inner {
         for entry in peers.iter().filter_map(|peer| self.by_agent.get(peer)) {
             entry.peers_moved.notify_one();
         }
+    }
+}
+
+impl OpenSession {
+    /// What came since the last time.
+    pub(crate) fn letters(&self) -> Vec<Letter> {
+        std::mem::take(&mut *self.letters.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

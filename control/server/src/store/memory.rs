@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Batch, Entry, Store, StoreError, Tree};
+use super::{Batch, Entry, Store, StoreError, Tree, Visit};
 
 type Entries = BTreeMap<(Tree, Vec<u8>), Vec<u8>>;
 
@@ -46,5 +46,17 @@ impl Store for MemoryStore {
             };
         }
         Ok(())
+    }
+
+    fn commit_soon(&self, batch: Batch) -> Result<(), StoreError> {
+        self.commit(batch)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError> {
+        self.entries().iter().try_for_each(|((tree, key), value)| visit(*tree, key, value))
     }
 }

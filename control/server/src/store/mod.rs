@@ -3,7 +3,13 @@
 //! One trait, so that a store is a choice; [`records`] gives the values their types. Large bytes are never put here:
 //! they are files (see [`crate::artifacts`]). Everything here blocks; callers are on threads that may.
 
+mod check;
+#[cfg(test)]
+mod contract;
+mod dump;
+mod layout;
 mod memory;
+mod metered;
 pub mod records;
 mod sled_store;
 
@@ -12,9 +18,15 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use check::{Finding, check};
+pub use dump::{DumpError, Dumped, export, import};
+pub use layout::migrate;
 pub use memory::MemoryStore;
+pub use metered::{Metered, StoreTimes};
 pub use sled_store::SledStore;
 
+/// Takes an entry: its tree, key and value.
+pub type Visit<'a> = dyn FnMut(Tree, &[u8], &[u8]) -> Result<(), StoreError> + 'a;
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
@@ -45,6 +57,12 @@ pub enum Tree {
     Logs,
     /// What a job's and an agent's reports have added up to, by job or agent.
     Reports,
+    /// Bearer tokens, by id: whose they are and their hash.
+    Tokens,
+    /// Who changed what, by number.
+    Audit,
+    /// What agents are to be told, by agent.
+    Mailboxes,
     /// What happened to jobs, by job and number.
     Events,
     /// Data sets, by id.
@@ -57,7 +75,7 @@ pub enum Tree {
 
 impl Tree {
     /// Every tree.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Server,
         Self::Designs,
         Self::Schemas,
@@ -70,6 +88,9 @@ impl Tree {
         Self::Metrics,
         Self::Logs,
         Self::Reports,
+        Self::Tokens,
+        Self::Audit,
+        Self::Mailboxes,
         Self::Events,
         Self::Datasets,
         Self::Computes,
@@ -91,11 +112,19 @@ impl Tree {
             Self::Metrics => "metrics",
             Self::Logs => "logs",
             Self::Reports => "reports",
+            Self::Tokens => "tokens",
+            Self::Audit => "audit",
+            Self::Mailboxes => "mailboxes",
             Self::Events => "events",
             Self::Datasets => "datasets",
             Self::Computes => "computes",
             Self::Once => "once",
         }
+    }
+
+    /// The tree of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tree| tree.name() == name)
     }
 }
 
@@ -108,6 +137,16 @@ pub enum StoreError {
     /// The disk or the database failed.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// The database itself is damaged.
+    #[error(
+        "the store in {folder} is damaged: {reason}; move it away and put a backup in its place by `flame-control db import`, or start anew"
+    )]
+    Corrupt {
+        /// Where it is.
+        folder: PathBuf,
+        /// What the database said.
+        reason: String,
+    },
     /// A record is not what was written there.
     #[error(
         "the record `{key}` in `{tree}` is damaged: {reason}; restore the home folder from a backup, or move it away to start anew"
@@ -192,6 +231,15 @@ pub trait Store: Send + Sync {
 
     /// Does all writes or none. They are durable when it returns.
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Does all writes or none. They are seen at once, and durable with the next `commit` or [`Store::settle`].
+    fn commit_soon(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// What was written before is durable when it returns.
+    fn settle(&self) -> Result<(), StoreError>;
+
+    /// Shows every entry of one moment, tree by tree, key by key. Writers wait meanwhile.
+    fn moment(&self, visit: &mut Visit<'_>) -> Result<(), StoreError>;
 
     /// Writes one value, durably.
     fn put(&self, tree: Tree, key: &[u8], value: Vec<u8>) -> Result<(), StoreError> {
@@ -279,60 +327,6 @@ pub fn put_record<T: Serialize>(store: &dyn Store, tree: Tree, key: &str, record
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What every store promises; run against each.
-    fn contract(store: &dyn Store) {
-        assert_eq!(store.get(Tree::Jobs, b"a").unwrap(), None);
-        store.put(Tree::Jobs, b"a", b"1".to_vec()).unwrap();
-        store.put(Tree::Tasks, b"a", b"2".to_vec()).unwrap();
-        assert_eq!(store.get(Tree::Jobs, b"a").unwrap().as_deref(), Some(&b"1"[..]), "trees are apart");
-
-        let mut batch = Batch::new();
-        for key in ["x/2", "x/10", "y/1", "x"] {
-            batch.put(Tree::Tasks, key, key.as_bytes().to_vec());
-        }
-        batch.delete(Tree::Jobs, "a");
-        batch.put(Tree::Jobs, "b", b"old".to_vec());
-        batch.put(Tree::Jobs, "b", b"new".to_vec());
-        store.commit(batch).unwrap();
-        assert_eq!(store.get(Tree::Jobs, b"a").unwrap(), None);
-        assert_eq!(store.get(Tree::Jobs, b"b").unwrap().as_deref(), Some(&b"new"[..]), "the last write holds");
-        let keys: Vec<_> = store.scan(Tree::Tasks, b"x/").unwrap().into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, [b"x/10".to_vec(), b"x/2".to_vec()], "a scan is in byte order");
-        let page = |after: &[u8]| -> Vec<_> {
-            store.page(Tree::Tasks, b"x/", after, 1).unwrap().into_iter().map(|(key, _)| key).collect()
-        };
-        assert_eq!(page(b""), [b"x/10".to_vec()]);
-        assert_eq!(page(b"x/10"), [b"x/2".to_vec()], "a page begins after the last one");
-        assert!(page(b"x/2").is_empty(), "and ends with its prefix");
-
-        store.delete(Tree::Jobs, b"nothing").unwrap();
-        store.commit(Batch::new()).unwrap();
-        assert_eq!(store.scan(Tree::Tasks, b"").unwrap().len(), 5);
-    }
-
-    #[test]
-    fn a_memory_store_keeps_the_contract() {
-        contract(&MemoryStore::default());
-    }
-
-    #[test]
-    fn a_sled_store_keeps_the_contract_and_its_data() {
-        let home = tempfile::tempdir().unwrap();
-        let store = SledStore::open(home.path()).unwrap();
-        contract(&store);
-        drop(store);
-        let store = SledStore::open(home.path()).unwrap();
-        assert_eq!(store.scan(Tree::Tasks, b"").unwrap().len(), 5);
-    }
-
-    #[test]
-    fn a_store_that_is_in_use_says_so() {
-        let home = tempfile::tempdir().unwrap();
-        let _holder = SledStore::open(home.path()).unwrap();
-        let error = SledStore::open(home.path()).err().unwrap();
-        assert!(matches!(error, StoreError::Locked(_)), "{error}");
-    }
 
     #[test]
     fn damage_and_newer_records_are_named() {

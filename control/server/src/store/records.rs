@@ -8,12 +8,55 @@ use std::path::PathBuf;
 use flame_api::{
     AgentId, Backend, ChannelEncoding, CodeRef, Compute, ComputeId, DatasetId, Design, DesignId, Job, JobId, JobState,
     MetricRecord, OptimizerChoice, Progress, Secret, SecretKey, Task, TaskKind, TaskResources, TaskState, Timestamp,
+    Token, UserName,
 };
 use serde::{Deserialize, Serialize};
 
+/// A design by its whole name: names are unique per owner. Shown, it is the name alone; stored, it has its owner's in front.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesignName {
+    owner: UserName,
+    id: DesignId,
+    key: String,
+}
+
+impl DesignName {
+    /// The design that `owner` calls `id`.
+    pub fn new(owner: UserName, id: DesignId) -> Self {
+        let key = format!("{owner}/{id}");
+        Self { owner, id, key }
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> &UserName {
+        &self.owner
+    }
+
+    /// What its owner calls it.
+    pub fn id(&self) -> &DesignId {
+        &self.id
+    }
+
+    /// Its key.
+    pub fn as_str(&self) -> &str {
+        &self.key
+    }
+
+    /// Prefix of the keys of its revisions.
+    pub fn prefix(&self) -> String {
+        prefix(&self.key)
+    }
+}
+
+impl std::fmt::Display for DesignName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.id.fmt(f)
+    }
+}
+
 /// Key of a revision of a design's schema or code. Zero-padded, so that key order is version order.
-pub fn revision_key(design: &DesignId, version: u32) -> String {
-    format!("{design}/{version:010}")
+pub fn revision_key(design: &DesignName, version: u32) -> String {
+    format!("{}/{version:010}", design.as_str())
 }
 
 /// Prefix of the keys of everything that belongs to `owner`.
@@ -41,6 +84,16 @@ pub fn log_key(job: &JobId, number: u64) -> String {
     format!("{job}/{number:020}")
 }
 
+/// Key of an agent's mailbox.
+pub fn mailbox_key(job: &JobId, agent: &AgentId) -> String {
+    format!("{job}/{agent}")
+}
+
+/// Key of a record of the audit log.
+pub fn audit_key(number: u64) -> String {
+    format!("{number:020}")
+}
+
 /// Key of an event of a job.
 pub fn event_key(job: &JobId, number: u64) -> String {
     format!("{job}/{number:020}")
@@ -56,6 +109,50 @@ pub struct Identity {
     pub admin_token: String,
     /// The embedded broker's login. Kept, because tasks that outlive a restart use it.
     pub broker_password: Secret,
+}
+
+/// A bearer token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// What lists show.
+    pub info: Token,
+    /// SHA-256 of the token, hex. The token itself is nowhere here.
+    pub sha256: String,
+}
+
+/// What an agent is to be told: a numbered log of which only what matters still is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailbox {
+    /// Letters so far; the next one has the number above.
+    pub last: u64,
+    /// The agent has read up to here.
+    pub read: u64,
+    /// What it has not read, and the newest order, by number.
+    pub letters: Vec<Letter>,
+}
+
+/// An order to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letter {
+    /// Counts up from 1 for each agent.
+    pub number: u64,
+    /// What it is to do.
+    pub order: Order,
+}
+
+/// What an agent is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Run the task.
+    Start,
+    /// End the task.
+    Stop {
+        /// Why, for people.
+        reason: String,
+        /// Seconds that it has.
+        grace_seconds: u32,
+    },
 }
 
 /// A design, and which revisions come next.
@@ -321,8 +418,10 @@ pub struct AgentRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyHash {
-    /// Of a key that a person chose: argon2id, in PHC form.
+    /// Of a key that a person chose and sent as it is, such as a compute's: argon2id, in PHC form.
     Argon2(String),
+    /// Of a key that a person chose: SHA-256, hex, of what argon2id makes of it ([`flame_api::stretch`]).
+    Stretched(String),
     /// Of a random 256-bit key that we made: SHA-256, hex.
     Sha256(String),
 }

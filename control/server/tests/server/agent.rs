@@ -2,7 +2,8 @@
 
 use flame_api::notifier::notifier_client::NotifierClient;
 use flame_api::notifier::{
-    Event, EventType, FromAgent, Hello, PeerAddress, Peers, State, StatusAck, TaskStatus, ToAgent, from_agent, to_agent,
+    Event, EventAck, EventType, FromAgent, Heartbeat, Hello, PeerAddress, Peers, State, StatusAck, TaskStatus, ToAgent,
+    from_agent, to_agent,
 };
 use flame_api::{AgentId, Client, Secret, TaskGrant};
 use std::collections::VecDeque;
@@ -26,12 +27,33 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) async fn connect(world: &World, id: &AgentId, key: &str) -> Result<Self, Status> {
+        Self::reconnect(world, id, key, 0).await
+    }
+
+    async fn channel(world: &World) -> tonic::transport::Channel {
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", world.server.notifier_addr()));
+        channel.unwrap().connect().await.unwrap()
+    }
+
+    /// A heartbeat where a hello belongs.
+    pub(crate) async fn beat_without_hello(world: &World) -> Status {
         within(async {
-            let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", world.server.notifier_addr()));
-            let channel = channel.unwrap().connect().await.unwrap();
+            let channel = Self::channel(world).await;
             let (outgoing, stream) = mpsc::channel(16);
+            outgoing.send(FromAgent { body: Some(from_agent::Body::Heartbeat(Heartbeat {})) }).await.unwrap();
+            NotifierClient::new(channel).session(ReceiverStream::new(stream)).await.err().unwrap()
+        })
+        .await
+    }
+
+    /// The process that has read events up to `seen` connects.
+    pub(crate) async fn reconnect(world: &World, id: &AgentId, key: &str, seen: u64) -> Result<Self, Status> {
+        within(async {
+            let channel = Self::channel(world).await;
+            let (outgoing, stream) = mpsc::channel(16);
+            let (version, hostname) = ("test".to_owned(), "h".to_owned());
             let hello =
-                Hello { agent_id: id.to_string(), key: key.into(), version: "test".into(), hostname: "h".into() };
+                Hello { agent_id: id.to_string(), key: key.into(), version, hostname, seen, proof: String::new() };
             outgoing.send(FromAgent { body: Some(from_agent::Body::Hello(hello)) }).await.unwrap();
             let mut incoming = NotifierClient::new(channel).session(ReceiverStream::new(stream)).await?.into_inner();
             let Some(to_agent::Body::Welcome(welcome)) = incoming.message().await?.and_then(|message| message.body)
@@ -65,6 +87,30 @@ impl Agent {
             to_agent::Body::Event(event) => Ok(event),
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn send(&self, body: from_agent::Body) {
+        self.outgoing.send(FromAgent { body: Some(body) }).await.unwrap();
+    }
+
+    /// Says that it has read events up to a number.
+    pub(crate) async fn read(&self, number: u64) {
+        self.send(from_agent::Body::Read(EventAck { number })).await;
+    }
+
+    pub(crate) async fn beat(&self) {
+        self.send(from_agent::Body::Heartbeat(Heartbeat {})).await;
+    }
+
+    /// A status without a state that there is.
+    pub(crate) async fn say_nothing_known(&self) {
+        let status = TaskStatus { serial: 1, attempt: 1, state: 99, reason: String::new() };
+        self.send(from_agent::Body::Status(status)).await;
+    }
+
+    /// The server answers in order: once it has answered, it has heard what was said before.
+    pub(crate) async fn until_heard(&mut self) {
+        self.say(0, State::Running, "").await;
     }
 
     /// Says where it listens.

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail so")]
 
+mod access;
 mod agent;
+mod deliveries;
 mod edges;
 mod entities;
 mod events;
@@ -11,5 +13,6 @@ mod life;
 mod openapi;
 mod peers;
 mod restart;
+mod secure;
 mod signatures;
 mod world;

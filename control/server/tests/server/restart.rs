@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use flame_api::notifier::State;
 use flame_api::{Client, JobState, TaskState};
-use flame_control::{BrokerChoice, Deployer, ProcessDeployer, Server, ServerConfig, StartError};
+use flame_control::{BrokerChoice, Deployer, ProcessDeployer, Rates, Server, ServerConfig, StartError, Tls};
 
 use super::agent::Agent;
 use super::world::{Crew, World, any_port, within};
@@ -59,6 +59,8 @@ fn config(home: &std::path::Path, api: std::net::SocketAddr) -> ServerConfig {
         home: home.to_owned(),
         api,
         notifier: any_port(),
+        tls: Tls::Off,
+        rates: Rates::default(),
         broker: BrokerChoice::Embedded { listen: any_port() },
         deployer: Arc::new(ProcessDeployer::new(None, home)) as Arc<dyn Deployer>,
         system_data: Vec::new(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flame_api::notifier::State;
 use flame_api::{AgentId, Client, CreateDesign, DesignId, Job, JobId, JobState, Task, TaskKind};
 use flame_control::store::{MemoryStore, Store};
-use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Server, ServerConfig};
+use flame_control::{BrokerChoice, DeployError, Deployer, Launch, Rates, Server, ServerConfig, Tls};
 use futures::StreamExt;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -103,15 +103,19 @@ pub(crate) fn any_port() -> SocketAddr {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_on(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), None).await
+        Self::with_rates(Rates::default()).await
+    }
+
+    pub(crate) async fn with_rates(rates: Rates) -> Self {
+        Self::start_on(Arc::new(MemoryStore::default()), tempfile::tempdir().unwrap(), None, rates).await
     }
 
     pub(crate) async fn refusing_to_deploy(reason: &str) -> Self {
         let store = Arc::new(MemoryStore::default());
-        Self::start_on(store, tempfile::tempdir().unwrap(), Some(reason.to_owned())).await
+        Self::start_on(store, tempfile::tempdir().unwrap(), Some(reason.to_owned()), Rates::default()).await
     }
 
-    async fn start_on(store: Arc<dyn Store>, home: TempDir, refusal: Option<String>) -> Self {
+    async fn start_on(store: Arc<dyn Store>, home: TempDir, refusal: Option<String>, rates: Rates) -> Self {
         let (sender, launches) = mpsc::unbounded_channel();
         let deployer = Arc::new(FakeDeployer { launches: sender, revoked: watch::channel(Vec::new()).0, refusal });
         // Nothing in these tests speaks MQTT: somebody who answers is enough.
@@ -120,6 +124,8 @@ impl World {
             home: home.path().to_owned(),
             api: any_port(),
             notifier: any_port(),
+            tls: Tls::Off,
+            rates,
             broker: BrokerChoice::external(&format!("mqtt://{}", broker.local_addr().unwrap())).unwrap(),
             deployer: Arc::clone(&deployer) as Arc<dyn Deployer>,
             system_data: Vec::new(),
@@ -136,18 +142,27 @@ impl World {
         let Self { server, store, home, broker, .. } = self;
         within(server.shutdown()).await;
         drop(broker);
-        Self::start_on(store, home, None).await
+        Self::start_on(store, home, None, Rates::default()).await
     }
 
     /// A design with schema and code, and a job for that many trainers.
     pub(crate) async fn job(&self, trainers: u32, options: &str) -> JobId {
-        self.design().await;
-        self.client.create_job("job.json", job_file(trainers, options)).await.unwrap().id
+        self.job_of(&self.client, trainers, options).await
+    }
+
+    /// The same for somebody.
+    pub(crate) async fn job_of(&self, client: &Client, trainers: u32, options: &str) -> JobId {
+        self.design_of(client).await;
+        client.create_job("job.json", job_file(trainers, options)).await.unwrap().id
     }
 
     /// The design of [`World::job`], with schema and code, if it is not there yet.
     pub(crate) async fn design(&self) -> DesignId {
-        let (client, id): (_, DesignId) = (&self.client, "mnist".parse().unwrap());
+        self.design_of(&self.client).await
+    }
+
+    async fn design_of(&self, client: &Client) -> DesignId {
+        let id: DesignId = "mnist".parse().unwrap();
         if client.design(&id).await.is_err() {
             client.create_design(&CreateDesign { id: id.clone(), description: String::new() }).await.unwrap();
             client.create_schema(&id, "schema.json", SCHEMA.to_owned()).await.unwrap();
@@ -188,6 +203,16 @@ impl World {
     pub(crate) async fn until_revoked(&self, agent: &AgentId) {
         let mut revoked = self.deployer.revoked.subscribe();
         within(revoked.wait_for(|revoked| revoked.contains(agent))).await.unwrap();
+    }
+
+    /// Waits until a participant's session is gone.
+    pub(crate) async fn until_away(&self, job: &JobId, user: usize) {
+        within(async {
+            while self.tasks(job).await.1.get(user).unwrap().connected {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Follows the job until nothing more can happen to it.

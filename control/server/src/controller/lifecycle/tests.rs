@@ -15,6 +15,7 @@ fn course(trainers: u32) -> Course {
     let job = Job {
         id: id.clone(),
         name: String::new(),
+        owner: flame_api::UserName::default(),
         design: "d".parse().unwrap(),
         schema_version: 1,
         code_version: 1,
