@@ -115,6 +115,12 @@ impl Controller {
         let infos = datasets.iter().map(|(id, dataset)| (id.clone(), info(dataset))).collect();
         let expansion =
             flame_tag::expand(&schema, &spec, &infos, &roles).map_err(|problems| refused(file, &problems))?;
+        let foreign = foreign_roles(&code, &schema);
+        if !foreign.is_empty() {
+            let message =
+                format!("code {} of design {design} is not for schema {}", code.version, schema_record.version);
+            return Err(Problem::new(Code::Refused, message).problems(foreign));
+        }
         let unserved = self.unserved(&spec, &expansion, &datasets)?;
         if !unserved.is_empty() {
             let message = format!("{file}: the job asks for what this server does not do");
@@ -288,6 +294,13 @@ fn task_record(
         away_since: None,
         changed: false,
     })
+}
+
+/// What a zip of components has beyond the schema's roles. One component may serve more roles than a schema has.
+fn foreign_roles(code: &CodeRecord, schema: &Schema) -> Vec<String> {
+    let digests: BTreeSet<&str> = code.components.values().map(|component| component.sha256.as_str()).collect();
+    let foreign = code.components.keys().filter(|role| digests.len() > 1 && schema.role(role).is_none());
+    foreign.map(|role| format!("{role}.wasm is no role of the schema: remove it from the zip")).collect()
 }
 
 /// All mistakes of a file in one answer.
