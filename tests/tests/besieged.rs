@@ -55,9 +55,26 @@ const ATTACKS: &[(&str, &str)] = &[
 
 /// Attacks that the host answers with errors, so that they may come to a good end; nothing of them may stay.
 const ANSWERED: &[&str] = &[
-    "bad_offsets", "bad_shapes", "clocks", "data_paths", "environment", "files", "hostile_rule", "huge_result", "kinds",
-    "log_flood", "long_lines", "many_metrics", "not_finite", "other_channels", "progress_flood", "sample_counts",
-    "stdout_flood", "strangers", "to_itself", "wrong_types",
+    "bad_offsets",
+    "bad_shapes",
+    "clocks",
+    "data_paths",
+    "environment",
+    "files",
+    "hostile_rule",
+    "huge_result",
+    "kinds",
+    "log_flood",
+    "long_lines",
+    "many_metrics",
+    "not_finite",
+    "other_channels",
+    "progress_flood",
+    "sample_counts",
+    "stdout_flood",
+    "strangers",
+    "to_itself",
+    "wrong_types",
 ];
 
 /// A schema in which the attacker has nobody but its own kind.
@@ -73,8 +90,11 @@ fn one_flamelet_stands_every_attack_and_then_does_an_honest_job() {
     let folder = flame.example();
     std::fs::write(folder.join("alone.json"), ALONE).unwrap();
     std::fs::write(folder.join("policy.toml"), POLICY).unwrap();
-    let attacks: Vec<(&str, Option<&str>)> =
-        ATTACKS.iter().map(|(name, words)| (*name, Some(*words))).chain(ANSWERED.iter().map(|name| (*name, None))).collect();
+    let attacks: Vec<(&str, Option<&str>)> = ATTACKS
+        .iter()
+        .map(|(name, words)| (*name, Some(*words)))
+        .chain(ANSWERED.iter().map(|name| (*name, None)))
+        .collect();
     let jobs: Vec<(String, String)> = attacks.iter().map(|(name, _)| job_of(&flame, name)).collect();
     let honest = flame.create_job("honest", &mnist(), |job| job["hyperparameters"]["rounds"] = 2.into());
     let trainer = flame.participants(&honest).remove(0);

@@ -6,11 +6,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::Format;
 use crate::commands::{
-    DesignArgs, JobArgs, JobOnly, ListArgs, aggregate, completions, create_code, create_compute, create_dataset, create_design,
-    create_job, create_schema, describe_job, describe_task, diff_schema, get_code, get_compute, get_dataset,
-    get_design, get_events, get_logs, get_model, get_schema, get_task, inspect, keygen, man, remove_compute,
-    remove_dataset, remove_design, remove_revision, sign, update_dataset, update_design, update_job, verify, wait,
-    watch,
+    DesignArgs, JobArgs, JobOnly, ListArgs, aggregate, completions, create_code, create_compute, create_dataset,
+    create_design, create_job, create_schema, create_token, describe_job, describe_task, diff_schema, get_code,
+    get_compute, get_dataset, get_design, get_events, get_logs, get_model, get_schema, get_task, inspect, keygen, man,
+    remove_compute, remove_dataset, remove_design, remove_revision, remove_token, sign, update_dataset, update_design,
+    update_job, verify, wait, watch,
 };
 
 const AFTER_HELP: &str = "\
@@ -134,6 +134,8 @@ pub enum Create {
     Dataset(create_dataset::CreateDatasetArgs),
     /// Register a place for system tasks
     Compute(create_compute::CreateComputeArgs),
+    /// Make a bearer token for a user or an admin; prints it once
+    Token(create_token::CreateTokenArgs),
     /// Create a job from a job file; prints its id
     Job(create_job::CreateJobArgs),
 }
@@ -159,6 +161,8 @@ pub enum Get {
     Computes(ListArgs),
     /// One compute
     Compute(get_compute::GetComputeArgs),
+    /// Bearer tokens: all for an admin, a user's own for a user
+    Tokens(ListArgs),
     /// All agents: who serves which task, and when they were last seen
     Agents(ListArgs),
     /// All jobs
@@ -209,6 +213,8 @@ pub enum Remove {
     Dataset(remove_dataset::RemoveDatasetArgs),
     /// Remove a compute
     Compute(remove_compute::RemoveComputeArgs),
+    /// Revoke a bearer token
+    Token(remove_token::RemoveTokenArgs),
     /// Remove a job that does not run, with all that it left
     Job(JobOnly),
 }

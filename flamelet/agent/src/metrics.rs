@@ -69,7 +69,11 @@ impl Default for Metrics {
         registry.register("task_used", "Most that a task has used of a limit, in its unit", Family::clone(&used));
         registry.register("task_granted", "What a task's grant has of a limit", Family::clone(&granted));
         registry.register("task_out_bytes", "Bytes that have left, by class", Family::clone(&out));
-        registry.register("task_over_rate", "Log lines and records of metrics above their rate", Family::clone(&dropped));
+        registry.register(
+            "task_over_rate",
+            "Log lines and records of metrics above their rate",
+            Family::clone(&dropped),
+        );
         registry.register("task_rounds", "Bases received", Family::clone(&rounds));
         registry.register("tasks_ended", "Tasks that have ended here, by outcome", Family::clone(&ended));
         Self { registry: Mutex::new(registry), used, granted, out, dropped, rounds, ended }
@@ -110,8 +114,7 @@ impl Metrics {
         ];
         set(&self.used, task, used);
         let class = |class| OfClass { task: task.to_owned(), class };
-        for (name, bytes) in
-            [("weights", usage.weights_out), ("metrics", usage.metrics_out), ("body", usage.body_out)]
+        for (name, bytes) in [("weights", usage.weights_out), ("metrics", usage.metrics_out), ("body", usage.body_out)]
         {
             self.out.get_or_create(&class(name)).set(bytes as f64);
         }
@@ -175,7 +178,11 @@ fn set<const N: usize>(family: &Family<OfLimit, Number>, task: &str, values: [(&
 }
 
 /// Answers `GET /metrics` on `listen` until `shutdown`; gives the address.
-pub async fn serve(listen: SocketAddr, metrics: Arc<Metrics>, shutdown: CancellationToken) -> std::io::Result<SocketAddr> {
+pub async fn serve(
+    listen: SocketAddr,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
+) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
     let router = Router::new().route("/metrics", get(scrape)).with_state(metrics);

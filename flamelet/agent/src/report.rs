@@ -107,7 +107,15 @@ impl Buffer {
 
 impl Reporter {
     pub(crate) fn new(client: AgentClient, attempt: u32, audit: Option<Arc<TaskAudit>>, metrics: TaskMetrics) -> Self {
-        Self { client, attempt, audit, metrics, buffer: Mutex::default(), changed: Notify::new(), drained: Notify::new() }
+        Self {
+            client,
+            attempt,
+            audit,
+            metrics,
+            buffer: Mutex::default(),
+            changed: Notify::new(),
+            drained: Notify::new(),
+        }
     }
 
     fn buffer(&self) -> MutexGuard<'_, Buffer> {

@@ -270,3 +270,21 @@ fn a_misspelt_command_is_corrected() {
     let wrong = ran(flamectl(Path::new("/")).args(["get", "tsks", JOB]));
     assert!(wrong.err.contains("tasks"), "{}", wrong.err);
 }
+
+#[test]
+fn a_token_is_printed_once_and_alone() {
+    let token = json!({"id": "0123456789ab", "user": "alice", "role": "user", "description": "laptop",
+        "createdAt": "2022-04-02T17:33:49.915Z", "expiresAt": null, "token": "sesame"});
+    let fake = Fake::new([
+        ("POST /v1/tokens", 201, token.to_string()),
+        ("GET /v1/tokens", 200, json!([token]).to_string()),
+        ("DELETE /v1/tokens/0123456789ab", 200, "{}".to_owned()),
+    ]);
+    let made = fake.run(&["create", "token", "--user", "alice", "-d", "laptop"]);
+    assert_eq!((made.status, made.out.as_str()), (0, "sesame\n"), "{}", made.err);
+    let listed = fake.run(&["get", "tokens"]);
+    assert!(listed.out.contains("| alice | user | laptop") && !listed.out.contains("sesame"), "{}", listed.out);
+    let revoked = fake.run(&["remove", "token", "0123456789ab"]);
+    assert_eq!(revoked.out, "Token '0123456789ab' revoked successfully\n", "{}", revoked.err);
+    assert_eq!(fake.run(&["create", "token", "--user", "alice", "--role", "agent"]).status, 2);
+}
