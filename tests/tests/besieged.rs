@@ -14,7 +14,7 @@ const POLICY: &str = r#"
 [limits]
 memory = "64 MiB"
 tensor-bytes = "64 MiB"
-call-bytes = "16 MiB"
+call-bytes = "4 MiB"
 handles = 500
 table-elements = 10000
 metrics = 5
@@ -81,7 +81,7 @@ const ANSWERED: &[&str] = &[
 const ALONE: &str = r#"{
     "name": "alone",
     "roles": [{"name": "trainer", "isDataConsumer": true}],
-    "channels": [{"name": "param-channel", "pair": ["trainer", "trainer"]}]
+    "channels": [{"name": "param", "pair": ["trainer", "trainer"]}]
 }"#;
 
 #[test]
@@ -96,7 +96,10 @@ fn one_flamelet_stands_every_attack_and_then_does_an_honest_job() {
         .chain(ANSWERED.iter().map(|name| (*name, None)))
         .collect();
     let jobs: Vec<(String, String)> = attacks.iter().map(|(name, _)| job_of(&flame, name)).collect();
-    let honest = flame.create_job("honest", &mnist(), |job| job["hyperparameters"]["rounds"] = 2.into());
+    let honest = flame.create_job("honest", &mnist(), |job| {
+        job["hyperparameters"]["rounds"] = 2.into();
+        job["hyperparameters"]["dataset"] = "mnist".into();
+    });
     let trainer = flame.participants(&honest).remove(0);
 
     let agents = jobs.iter().map(|(_, agent)| agent).chain([&trainer]);
@@ -149,8 +152,8 @@ fn start(flame: &Flame) -> Child {
     let data: PathBuf = root().join("examples/mnist-wasm/data/train");
     let mut command: Command = program("flamelet");
     command
-        .args(["-a", &flame.api, "-n", &flame.notifier, "--agents", "agents", "--policy", "policy.toml", "--data"])
-        .arg(format!("mnist={}", data.display()))
+        .args(["-a", &flame.api, "-n", &flame.notifier, "--agents", "agents", "--policy", "policy.toml"])
+        .args(["mnist", "data"].map(|name| format!("--data={name}={}", data.display())))
         .env("FLAME_CACHE_DIR", flame.home().join("cache"))
         .current_dir(flame.example());
     flame.environment(&mut command);

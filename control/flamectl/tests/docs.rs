@@ -123,6 +123,8 @@ fn every_example_of_the_help_parses() {
     let mut checked = 0;
     while let Some(command) = commands.pop() {
         let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        // An example may go on in the next line.
+        let after = after.replace("\\\n", " ");
         for line in after.lines().filter(|line| line.trim_start().starts_with("flamectl ")) {
             checked += check(command.get_name(), line.trim_start());
         }

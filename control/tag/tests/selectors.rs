@@ -30,7 +30,7 @@ fn every_selector_passes_with_its_options() {
 #[test]
 fn an_unknown_selector_is_refused_with_the_list_and_its_place() {
     let found = problems("{sort: randon, kwargs: {k: 2}}").concat();
-    for part in ["job.yaml:3", "unknown selector randon", "did you mean random?"] {
+    for part in ["job.yaml:4", "unknown selector randon", "did you mean random?"] {
         assert!(found.contains(part), "{found}");
     }
     for selector in SELECTORS {

@@ -37,9 +37,11 @@ impl CompiledCache {
         if !about.is_file() || !is_ours(&about) {
             return None;
         }
+        // Read and not mapped: code that is mapped goes when somebody cuts the file off, and this process with it.
+        let compiled = fs::read(&path).ok()?;
         #[expect(unsafe_code, reason = "the file was written by `store` into a folder that only this user can write")]
         // SAFETY: see the module's documentation; wasmtime checks version and configuration itself.
-        let loaded = unsafe { Component::deserialize_file(engine, &path) };
+        let loaded = unsafe { Component::deserialize(engine, &compiled) };
         match loaded {
             Ok(component) => Some(component),
             Err(error) => {

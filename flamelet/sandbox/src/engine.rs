@@ -226,10 +226,6 @@ impl Plant {
         tracing::debug!(sha256, elapsed = ?started.elapsed(), "compiled a component");
         if let Some(cache) = &self.cache {
             cache.store(&compiled, sha256);
-            // Mapped from the file, its pages are the system's to drop.
-            if let Some(found) = cache.load(&self.engine, sha256) {
-                return Ok(found);
-            }
         }
         #[expect(unsafe_code, reason = "the bytes are what our own compiler made a moment ago")]
         // SAFETY: they come from `Compiler::compile` alone; wasmtime checks version and configuration itself.
