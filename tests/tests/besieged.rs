@@ -103,8 +103,8 @@ fn one_flamelet_stands_every_attack_and_then_does_an_honest_job() {
     let trainer = flame.participants(&honest).remove(0);
 
     let agents = jobs.iter().map(|(_, agent)| agent).chain([&trainer]);
-    let agents: String = agents.enumerate().map(|(at, agent)| format!("{agent} key-{at}\n")).collect();
-    std::fs::write(folder.join("agents"), agents).unwrap();
+    let agents: Vec<String> = agents.enumerate().map(|(at, agent)| format!("{agent} key-{at}")).collect();
+    std::fs::write(folder.join("agents"), agents.join("\n")).unwrap();
     let mut flamelet = start(&flame);
 
     let mut problems = Vec::new();

@@ -88,8 +88,8 @@ async fn feddyns_clients_train_from_what_the_rule_broadcasts() {
             history[at] += y - from;
             trained[at] = y;
         }
-        w = (trained[0] + trained[1]) / 2.0;
-        from = w + (history[0] + history[1]) / 2.0;
+        w = f64::midpoint(trained[0], trained[1]);
+        from = w + f64::midpoint(history[0], history[1]);
     }
     assert_near(first_value(&said.model()), w);
 }

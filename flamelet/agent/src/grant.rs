@@ -46,7 +46,7 @@ pub(crate) fn task_spec(
         datasets: terms.datasets,
         evaluation_data: grant.evaluation_data,
         optimizer: grant.optimizer.map(optimizer).transpose()?.unwrap_or_default(),
-        selector: grant.selector.map(selector),
+        selector: grant.selector.as_ref().map(selector),
         limits: terms.limits,
         egress: terms.egress,
         auditor: audit,
@@ -150,7 +150,7 @@ fn optimizer(choice: OptimizerChoice) -> Result<OptimizerSpec, GrantError> {
 }
 
 /// As the guest reads it.
-fn selector(choice: OptimizerChoice) -> String {
+fn selector(choice: &OptimizerChoice) -> String {
     serde_json::json!({"sort": choice.sort, "kwargs": choice.kwargs}).to_string()
 }
 

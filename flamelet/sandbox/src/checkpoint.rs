@@ -203,6 +203,7 @@ fn unpack(numbers: Model, contents: Contents) -> Result<Checkpoint, String> {
 }
 
 #[cfg(all(test, unix))]
+#[expect(clippy::unwrap_used, reason = "a test ends where its assumption does")]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 

@@ -156,6 +156,7 @@ fn limit_this_process() -> Result<(), String> {
 }
 
 #[cfg(all(test, unix))]
+#[expect(clippy::unwrap_used, reason = "a test ends where its assumption does")]
 mod tests {
     use super::*;
 

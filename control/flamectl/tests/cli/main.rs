@@ -1,5 +1,5 @@
 //! The binary as a user meets it, against a server with canned answers.
-#![expect(clippy::unwrap_used, reason = "a test ends where its assumption does")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where its assumption does")]
 
 mod aggregate;
 mod conformance;

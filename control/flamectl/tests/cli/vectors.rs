@@ -62,7 +62,9 @@ fn numbers(value: &Value, shape: &mut Vec<u64>, depth: usize, flat: &mut Vec<f64
             if shape.len() == depth {
                 shape.push(items.len() as u64);
             }
-            items.iter().for_each(|item| numbers(item, shape, depth + 1, flat));
+            for item in items {
+                numbers(item, shape, depth + 1, flat);
+            }
         }
         None => flat.push(value.as_f64().unwrap()),
     }

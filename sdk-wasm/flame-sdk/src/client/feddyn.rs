@@ -47,13 +47,11 @@ impl<M: Space> FedDynClient<M> {
     pub fn finish(&mut self, received: &M, trained: &M) -> Result<()> {
         let mut change = received.minus(trained)?;
         change.times(self.alpha)?;
-        match &mut self.history {
-            Some(history) => history.add(1.0, &change),
-            None => {
-                self.history = Some(change);
-                Ok(())
-            }
+        if let Some(history) = &mut self.history {
+            return history.add(1.0, &change);
         }
+        self.history = Some(change);
+        Ok(())
     }
 }
 

@@ -45,7 +45,9 @@ impl Space for Vec<f64> {
         Ok(())
     }
     fn times(&mut self, alpha: f64) -> Result<()> {
-        self.iter_mut().for_each(|y| *y *= alpha);
+        for y in self.iter_mut() {
+            *y *= alpha;
+        }
         Ok(())
     }
     fn minus(&self, other: &Self) -> Result<Self> {

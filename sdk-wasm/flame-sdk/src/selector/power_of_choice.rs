@@ -35,15 +35,15 @@ impl Selector for PowerOfChoice {
             #[expect(clippy::cast_precision_loss, reason = "a roster's length")]
             let mean = if known.is_empty() { 1.0 } else { known.iter().sum::<f64>() / known.len() as f64 };
             let weights: Vec<f64> = candidates.iter().map(|end| weight(end).unwrap_or(mean)).collect();
-            let mut drawn = weighted_sample(&mut rng, &weights, draws);
+            let mut sample = weighted_sample(&mut rng, &weights, draws);
             let loss = |at: &usize| {
                 let answer = candidates.get(*at).and_then(|end| last.get(end));
                 answer.and_then(|answer| answer.loss).unwrap_or(f64::INFINITY)
             };
             // Stable: among equals the order of the draw, which is random.
-            drawn.sort_by(|a, b| loss(b).total_cmp(&loss(a)));
-            drawn.truncate(k);
-            in_roster_order(candidates, drawn)
+            sample.sort_by(|a, b| loss(b).total_cmp(&loss(a)));
+            sample.truncate(k);
+            in_roster_order(candidates, sample)
         })
     }
 

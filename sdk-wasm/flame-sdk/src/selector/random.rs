@@ -85,6 +85,7 @@ mod tests {
     use super::super::tests::ends;
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "it reads better where it is called")]
     fn of(options: serde_json::Value) -> Result<Box<dyn Selector>> {
         selector("random", options.as_object().unwrap(), 7)
     }
