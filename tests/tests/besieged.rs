@@ -63,17 +63,11 @@ const ANSWERED: &[&str] = &[
     "files",
     "hostile_rule",
     "huge_result",
-    "kinds",
     "log_flood",
     "long_lines",
-    "many_metrics",
-    "not_finite",
     "other_channels",
     "progress_flood",
-    "sample_counts",
     "stdout_flood",
-    "strangers",
-    "to_itself",
     "wrong_types",
 ];
 
