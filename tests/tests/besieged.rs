@@ -14,7 +14,7 @@ const POLICY: &str = r#"
 [limits]
 memory = "64 MiB"
 tensor-bytes = "64 MiB"
-call-bytes = "4 MiB"
+call-bytes = "7 MiB"
 handles = 500
 table-elements = 10000
 metrics = 5
