@@ -93,6 +93,7 @@ impl Metrics {
             ("cpu_seconds", limits.cpu.task.as_secs_f64()),
             ("wall_seconds", limits.wall.task.as_secs_f64()),
             ("artifact_bytes", limits.artifact_bytes as f64),
+            ("checkpoint_bytes", limits.checkpoint_bytes as f64),
             ("queued_messages", limits.queued_messages as f64),
             ("log_lines_per_second", f64::from(limits.log_lines_per_second)),
             ("metrics_per_second", f64::from(limits.metrics_per_second)),
