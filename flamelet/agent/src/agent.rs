@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flame_api::notifier::{EventType, State};
-use flame_api::{AgentId, Client, ClientError, KeyError, TaskGrant};
+use flame_api::{AgentId, Client, ClientError, Code, KeyError, TaskGrant};
 use flame_sandbox::{Auditor, Outcome, Sandbox, TaskSink};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -244,6 +244,11 @@ async fn run_task(
 ) -> Ended {
     let grant = match client.retry(|client| async move { client.grant().await }).await {
         Ok(grant) => grant,
+        // Its start and the end of its job have crossed on the way.
+        Err(error) if stop.is_cancelled() || error.problem().is_some_and(|it| it.code == Code::WrongState) => {
+            tracing::info!(task = %config.id, reason = %error, "ended before it was started");
+            return Ended { attempt: None, reports: 0, outcome: Outcome::Terminated };
+        }
         Err(error) => return Ended::failed(format!("the task could not be fetched: {error}")),
     };
     let attempt = grant.attempt;
