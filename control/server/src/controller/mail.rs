@@ -2,11 +2,12 @@
 //! from, and stays until the agent has read it; the newest one stays, so that an agent that starts anew gets it again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
 
 use flame_api::{AgentId, JobId, Problem};
 
-use super::Controller;
 use super::lifecycle::{Course, Wanted};
+use super::{CellState, Controller};
 use crate::failure::store as store_failed;
 use crate::store::records::{AgentRecord, Letter, Mailbox, Order, TaskRecord, mailbox_key};
 use crate::store::{Batch, Store, Tree, get_record};
@@ -51,6 +52,16 @@ fn order(wanted: Wanted) -> Option<Order> {
         Wanted::Start => Some(Order::Start),
         Wanted::Stop { reason, grace_seconds } => Some(Order::Stop { reason, grace_seconds }),
     }
+}
+
+/// What agents have read, newest number each, that is not noted yet.
+pub(super) type Reads = BTreeMap<AgentId, Read>;
+
+/// What one has read: of which job, at which of its positions, up to which number.
+pub(super) struct Read {
+    job: JobId,
+    position: u32,
+    number: u64,
 }
 
 /// The mailboxes of a job's agents, by position.
@@ -125,51 +136,84 @@ impl Mail {
 impl Controller {
     /// What an agent that has read up to `seen` is to be told. Blocks.
     pub(crate) fn letters(&self, id: &AgentId, agent: &AgentRecord, seen: u64) -> Result<Vec<Letter>, Problem> {
-        self.mailbox(id, agent, |mailbox, wanted, batch| {
+        let cell = self.cell(&agent.job)?;
+        let mut state = cell.lock();
+        self.load(&agent.job, &mut state.course)?;
+        let course = state.course.as_ref().ok_or_else(|| super::unknown_job(&agent.job))?;
+        let wanted = order(course.wanted(agent.position));
+        self.with_mailbox(&mut state, &agent.job, id, agent.position, |mailbox| {
             // A store of an earlier version has none: what is wanted is derived, as ever.
-            if let Some(order) = order(wanted)
+            if let Some(order) = wanted
                 && mailbox.post(order).is_some()
             {
+                let mut batch = Batch::new();
                 batch.put_record(Tree::Mailboxes, &mailbox_key(&agent.job, id), mailbox).map_err(store_failed)?;
+                // What is lost of it in a crash is said once more.
+                self.store.commit_soon(batch).map_err(store_failed)?;
             }
             Ok(mailbox.after(seen))
         })
     }
 
-    /// An agent has read what it was told. Blocks.
-    pub(crate) fn has_read(&self, id: &AgentId, agent: &AgentRecord, number: u64) -> Result<(), Problem> {
-        self.mailbox(id, agent, |mailbox, _, batch| {
-            if mailbox.has_read(number) {
-                batch.put_record(Tree::Mailboxes, &mailbox_key(&agent.job, id), mailbox).map_err(store_failed)?;
-            }
-            Ok(())
-        })
+    /// An agent has read what it was told. Noted soon, together with what others have read meanwhile.
+    pub(crate) fn has_read(self: &Arc<Self>, id: &AgentId, agent: &AgentRecord, number: u64) {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_first = reads.is_empty();
+        let new = || Read { job: agent.job.clone(), position: agent.position, number };
+        let read = reads.entry(id.clone()).or_insert_with(new);
+        read.number = read.number.max(number);
+        drop(reads);
+        if is_first {
+            let this = Arc::clone(self);
+            self.keepers.spawn(async move {
+                if let Err(problem) = this.run(Self::note_reads).await {
+                    tracing::warn!("what agents have read is not noted, so they will be told it again: {problem}");
+                }
+            });
+        }
     }
 
-    /// Works on one agent's mailbox. What is lost of it in a crash is said or read once more.
-    fn mailbox<T>(
-        &self,
-        id: &AgentId,
-        agent: &AgentRecord,
-        act: impl FnOnce(&mut Mailbox, Wanted, &mut Batch) -> Result<T, Problem>,
-    ) -> Result<T, Problem> {
-        let cell = self.cell(&agent.job)?;
-        let mut state = cell.lock();
-        self.load(&agent.job, &mut state.course)?;
-        let course = state.course.as_ref().ok_or_else(|| super::unknown_job(&agent.job))?;
-        let wanted = course.wanted(agent.position);
-        let mut batch = Batch::new();
-        let done = if let Some(mailbox) = state.mail.as_mut().and_then(|mail| mail.of(agent.position)) {
-            act(mailbox, wanted, &mut batch)
-        } else {
-            let key = mailbox_key(&agent.job, id);
-            let known: Option<Mailbox> = get_record(&*self.store, Tree::Mailboxes, &key).map_err(store_failed)?;
-            act(&mut known.unwrap_or_default(), wanted, &mut batch)
-        };
-        if done.is_ok() && !batch.is_empty() {
-            self.store.commit_soon(batch).map_err(store_failed)?;
+    /// Notes what was read until now, each job's in one step. Blocks.
+    fn note_reads(&self) -> Result<(), Problem> {
+        let reads = std::mem::take(&mut *self.reads.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut by_job: BTreeMap<JobId, Vec<(AgentId, u32, u64)>> = BTreeMap::new();
+        for (id, Read { job, position, number }) in reads {
+            by_job.entry(job).or_default().push((id, position, number));
         }
-        done
+        for (job, reads) in by_job {
+            // One that was deleted meanwhile has no mailboxes.
+            let Ok(cell) = self.cell(&job) else { continue };
+            let mut state = cell.lock();
+            let mut batch = Batch::new();
+            for (id, position, number) in reads {
+                self.with_mailbox(&mut state, &job, &id, position, |mailbox| {
+                    if mailbox.has_read(number) {
+                        batch.put_record(Tree::Mailboxes, &mailbox_key(&job, &id), mailbox).map_err(store_failed)?;
+                    }
+                    Ok(())
+                })?;
+            }
+            if !batch.is_empty() {
+                self.store.commit_soon(batch).map_err(store_failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Works on one agent's mailbox: the one in memory, where the job's are there.
+    fn with_mailbox<T>(
+        &self,
+        state: &mut CellState,
+        job: &JobId,
+        id: &AgentId,
+        position: u32,
+        act: impl FnOnce(&mut Mailbox) -> Result<T, Problem>,
+    ) -> Result<T, Problem> {
+        if let Some(mailbox) = state.mail.as_mut().and_then(|mail| mail.of(position)) {
+            return act(mailbox);
+        }
+        let known = get_record(&*self.store, Tree::Mailboxes, &mailbox_key(job, id)).map_err(store_failed)?;
+        act(&mut known.unwrap_or_default())
     }
 }
 

@@ -90,6 +90,7 @@ pub struct Controller {
     cells: Mutex<HashMap<JobId, Arc<JobCell>>>,
     /// Held while something is created that others may refer to, or deleted.
     creating: Mutex<()>,
+    reads: Mutex<mail::Reads>,
     /// Who owns the keepers.
     keepers: TaskTracker,
     stopping: CancellationToken,
@@ -151,6 +152,7 @@ impl Controller {
             },
             cells: Mutex::default(),
             creating: Mutex::default(),
+            reads: Mutex::default(),
             keepers: TaskTracker::new(),
             stopping: CancellationToken::new(),
             blocking: Semaphore::new(STORE_THREADS),
@@ -259,6 +261,7 @@ impl Controller {
             batch.put_record(Tree::Tasks, &task_key(job, task.position), task).map_err(store_failed)?;
         }
         self.store.commit(batch).map_err(store_failed)?;
+        self.sessions.post(posted);
 
         if everybody {
             let (from, to) = (before.state(), course.job.state());
@@ -271,7 +274,6 @@ impl Controller {
             }
             task.changed = false;
         }
-        self.sessions.post(posted);
         // A job that is over is read from the store from now on.
         (state.course, state.mail) = if course.job.settled { (None, None) } else { (Some(course), Some(mail)) };
         drop(state);

@@ -91,7 +91,9 @@ impl Session {
                     match message.body {
                         Some(from_agent::Body::Status(said)) => self.hear(said).await?,
                         Some(from_agent::Body::Address(said)) => self.announce(&said.address).await?,
-                        Some(from_agent::Body::Read(read)) => self.has_read(read.number).await?,
+                        Some(from_agent::Body::Read(read)) => {
+                            self.controller.has_read(&self.agent, &self.record, read.number);
+                        }
                         Some(from_agent::Body::Hello(_) | from_agent::Body::Heartbeat(_)) | None => {}
                     }
                 }
@@ -158,12 +160,6 @@ impl Session {
             self.send(to_agent::Body::Event(event)).await?;
         }
         Ok(())
-    }
-
-    async fn has_read(&self, number: u64) -> Result<(), Status> {
-        let (id, record) = (self.agent.clone(), self.record.clone());
-        let noted = self.controller.run(move |controller| controller.has_read(&id, &record, number)).await;
-        noted.map_err(|problem| status(&problem))
     }
 
     async fn send(&self, body: to_agent::Body) -> Result<(), Status> {

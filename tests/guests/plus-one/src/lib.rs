@@ -23,9 +23,9 @@ fn zeros(ctx: &Context) -> Result<Model> {
     Ok(model)
 }
 
-/// The ones that are added in one call.
-fn ones(ctx: &Context) -> Result<Model> {
-    let part = ctx.hyper::<u64>("parameters")?.min(PART);
+/// The ones that are added in one call: `most`, or as many as a model has.
+fn ones(ctx: &Context, most: u64) -> Result<Model> {
+    let part = ctx.hyper::<u64>("parameters")?.min(most);
     let mut ones = Model::new();
     ones.set_f32("w", &[part], &vec![1.0; part as usize])?;
     Ok(ones)
@@ -39,7 +39,7 @@ struct PlusOne {
 
 impl Trainer for PlusOne {
     fn load(ctx: &Context) -> Result<Self> {
-        Ok(Self { ones: ones(ctx)?, name: ctx.task_id().chars().take(8).collect() })
+        Ok(Self { ones: ones(ctx, PART)?, name: ctx.task_id().chars().take(8).collect() })
     }
 
     fn train(&mut self, ctx: &Round<'_>, model: &mut Model) -> Result<Update> {
