@@ -2,6 +2,7 @@
 
 mod cast;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cast::{Link, Said, Stage, completes, first_value};
@@ -159,13 +160,11 @@ fn fed_adam(folder: &tempfile::TempDir) -> Stage {
     stage
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_aggregator_that_was_killed_goes_on_with_the_same_momenta() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut stage = fed_adam(&folder);
-    let trainers = trainers(&stage, "");
-    // More rounds than anybody waits for: it is killed in the middle of them.
-    let (said, task) = aggregator(&stage, "1000000");
+/// Kills the aggregator in the middle of its rounds and lets it go on. What its second run said, and after how many rounds.
+async fn killed_and_restarted(stage: &mut Stage) -> (Arc<Said>, usize) {
+    let trainers = trainers(stage, "");
+    // More rounds than anybody waits for.
+    let (said, task) = aggregator(stage, "1000000");
     let enough = async {
         while said.values("participants").len() < 3 {
             tokio::task::yield_now().await;
@@ -177,13 +176,30 @@ async fn an_aggregator_that_was_killed_goes_on_with_the_same_momenta() {
     // Those that were recorded, the two that may have followed them, and some more.
     let rounds = said.values("participants").len() + 8;
     stage.attempt = 2;
-    let (said, task) = aggregator(&stage, &rounds.to_string());
+    let (said, task) = aggregator(stage, &rounds.to_string());
     completes(task).await;
     for trainer in trainers {
         completes(trainer).await;
     }
+    (said, rounds)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregator_that_was_killed_goes_on_with_the_same_momenta() {
+    let folder = tempfile::tempdir().unwrap();
+    let (said, rounds) = killed_and_restarted(&mut fed_adam(&folder)).await;
     assert!(said.values("participants").len() < rounds, "the second run began anew");
     let other = tempfile::tempdir().unwrap();
     let whole = run(&fed_adam(&other), "", &rounds.to_string()).await;
     assert_eq!(said.model(), whole.model());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rounds_that_were_recorded_and_not_stored_when_an_aggregator_was_killed_are_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = fed_adam(&folder);
+    stage.unheard = true;
+    let (said, rounds) = killed_and_restarted(&mut stage).await;
+    let recorded: BTreeSet<u64> = said.metrics.lock().unwrap().iter().map(|(round, _)| *round).collect();
+    assert_eq!(recorded.into_iter().collect::<Vec<_>>(), (1..=rounds as u64).collect::<Vec<_>>());
 }

@@ -36,6 +36,8 @@ impl Run {
         let job = flame.create_job(&format!("soak{n}"), &mnist(), |job| {
             job["hyperparameters"]["rounds"] = ROUNDS.into();
             job["dataSpec"]["fromUser"]["default"] = PARTICIPANTS.into();
+            // A lost participant is started again by whoever lost it, the platform's own flamelet by the platform.
+            job["maxRestarts"] = 1.into();
         });
         let agents = flame.participants(&job);
         let participants = agents.into_iter().map(|agent| (agent.clone(), join(flame, &agent))).collect();

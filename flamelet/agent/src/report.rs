@@ -96,7 +96,10 @@ struct Buffer {
     dropped: u64,
     metrics: Vec<MetricRow>,
     progress: Option<Progress>,
+    /// Whether a batch is on its way.
     in_flight: bool,
+    /// The rows in it.
+    metrics_in_flight: Vec<MetricRow>,
 }
 
 impl Buffer {
@@ -144,7 +147,10 @@ impl Reporter {
                 if let Err(error) = result {
                     tracing::warn!(%error, "the control plane refused a report");
                 }
-                self.buffer().in_flight = false;
+                let mut buffer = self.buffer();
+                buffer.in_flight = false;
+                buffer.metrics_in_flight.clear();
+                drop(buffer);
             }
             self.drained.notify_waiters();
             tokio::time::sleep(GATHER).await;
@@ -182,6 +188,7 @@ impl Reporter {
             logs.insert(0, LogLine { timestamp: Timestamp::now(), level: LogLevel::Warn, text });
         }
         let metrics = std::mem::take(&mut buffer.metrics);
+        buffer.metrics_in_flight.clone_from(&metrics);
         let progress = buffer.progress.take();
         buffer.in_flight = true;
         Some(AgentReport { attempt: self.attempt, serial, logs, metrics, progress })
@@ -229,6 +236,16 @@ impl TaskSink for Reporter {
         self.buffer().metrics.push(MetricRow { round, values });
         self.changed.notify_one();
         Ok(())
+    }
+
+    fn unstored_metrics(&self) -> Vec<(u64, Vec<Metric>)> {
+        let buffer = self.buffer();
+        let rows = buffer.metrics_in_flight.iter().chain(&buffer.metrics);
+        let row = |row: &MetricRow| {
+            let values = row.values.iter().map(|(name, value)| Metric { name: name.clone(), value: *value });
+            (row.round, values.collect())
+        };
+        rows.map(row).collect()
     }
 
     async fn publish(&self, name: &str, file: Bytes) -> Result<(), SinkError> {

@@ -5,6 +5,7 @@ wasmtime::component::bindgen!({
     world: "worker",
     imports: {
         "flame:worker/channels": async | trappable,
+        "flame:worker/job.checkpoint-load": async | trappable,
         "flame:worker/job.publish-model": async | trappable,
         "flame:worker/job.record-metrics": async | trappable,
         default: trappable,

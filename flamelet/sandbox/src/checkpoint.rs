@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flame_model::safetensors::{self, MAX_HEADER_BYTES};
-use flame_model::{EndId, Model, SharedBufferMut, Tensor};
+use flame_model::{EndId, Metric, Model, SharedBufferMut, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{is_ours, make_private, private_file};
@@ -26,6 +26,8 @@ pub(crate) struct Checkpoint {
     pub(crate) state: Vec<u8>,
     pub(crate) models: Vec<(String, Model)>,
     pub(crate) aggregators: Vec<SavedAggregator>,
+    /// Measurements of rounds that nobody has stored yet: a run that is killed cannot deliver them any more.
+    pub(crate) metrics: Vec<(u64, Vec<Metric>)>,
 }
 
 /// An aggregator's state.
@@ -66,7 +68,8 @@ impl Checkpoint {
     pub(crate) fn bytes(&self) -> u64 {
         let states = self.aggregators.iter().flat_map(|aggregator| &aggregator.state);
         let models = self.models.iter().chain(states).map(|(_, model)| model.byte_size());
-        models.fold(self.state.len() as u64, u64::saturating_add)
+        let metrics = self.metrics.iter().flat_map(|(_, row)| row).map(|metric| metric.name.len() as u64 + 8);
+        models.chain(metrics).fold(self.state.len() as u64, u64::saturating_add)
     }
 }
 
@@ -173,19 +176,27 @@ fn pack(checkpoint: &Checkpoint, task: &str) -> io::Result<(Model, String)> {
     let mut numbers: Model = models
         .flat_map(|(at, (_, model))| model.iter().map(move |(name, tensor)| (format!("{at}/{name}"), tensor.clone())))
         .collect();
-    let state = Tensor::from_elements(&[checkpoint.state.len() as u64], &checkpoint.state).map_err(io::Error::other)?;
-    numbers.insert("state", state);
+    for (name, bytes) in [("state", &checkpoint.state), ("metrics", &serde_json::to_vec(&checkpoint.metrics)?)] {
+        numbers.insert(name, Tensor::from_elements(&[bytes.len() as u64], bytes).map_err(io::Error::other)?);
+    }
     Ok((numbers, serde_json::to_string(&contents)?))
 }
 
 fn unpack(numbers: Model, contents: Contents) -> Result<Checkpoint, String> {
     let states: usize = contents.aggregators.iter().map(|aggregator| aggregator.state.len()).sum();
     let mut models = vec![Model::new(); contents.models.len().saturating_add(states)];
-    let mut state = Vec::new();
+    let (mut state, mut metrics) = (Vec::new(), Vec::new());
     for (name, tensor) in numbers {
-        if name == "state" {
-            state = tensor.bytes().to_vec();
-            continue;
+        match name.as_str() {
+            "state" => {
+                state = tensor.bytes().to_vec();
+                continue;
+            }
+            "metrics" => {
+                metrics = serde_json::from_slice(tensor.bytes()).map_err(|error| error.to_string())?;
+                continue;
+            }
+            _ => {}
         }
         let (at, name) = name.split_once('/').ok_or("a tensor belongs to no model")?;
         let model = at.parse::<usize>().ok().and_then(|at| models.get_mut(at)).ok_or("a tensor belongs to no model")?;
@@ -199,7 +210,7 @@ fn unpack(numbers: Model, contents: Contents) -> Result<Checkpoint, String> {
         rule,
         state: named(state, &mut models),
     });
-    Ok(Checkpoint { round: contents.round, state, aggregators: aggregators.collect(), models: own })
+    Ok(Checkpoint { round: contents.round, state, aggregators: aggregators.collect(), models: own, metrics })
 }
 
 #[cfg(all(test, unix))]
@@ -222,6 +233,7 @@ mod tests {
                 SavedAggregator { number: 0, rule: "fedavg".into(), state: Vec::new() },
                 SavedAggregator { number: 2, rule: "fedadam".into(), state: vec![("m".into(), model(3.0))] },
             ],
+            metrics: vec![(6, vec![Metric::new("accuracy", 0.5)]), (7, Vec::new())],
         }
     }
 

@@ -36,6 +36,12 @@ pub trait TaskSink: Send + Sync + fmt::Debug {
     /// A round's measurements, finite values only. Ok once they are kept so that they will reach the job's results.
     async fn metrics(&self, round: u64, values: Vec<Metric>) -> Result<(), SinkError>;
 
+    /// Measurements that were taken and have not reached the job's results yet, by round: a checkpoint keeps them. Must
+    /// not block.
+    fn unstored_metrics(&self) -> Vec<(u64, Vec<Metric>)> {
+        Vec::new()
+    }
+
     /// A model, as a safetensors file, as a result of the job. Ok once it is stored.
     async fn publish(&self, name: &str, file: Bytes) -> Result<(), SinkError>;
 

@@ -118,7 +118,8 @@ impl Host for HostState {
         aggregators: Vec<Resource<AggregatorHandle>>,
     ) -> Result<(), HostError> {
         let file = self.checkpoint_file()?;
-        let mut checkpoint = Checkpoint { round, state, ..Checkpoint::default() };
+        let metrics = self.spec.sink.unstored_metrics();
+        let mut checkpoint = Checkpoint { round, state, metrics, ..Checkpoint::default() };
         for (name, model) in models {
             checkpoint.models.push((name, self.table.get(&model)?.snapshot()));
         }
@@ -141,9 +142,16 @@ impl Host for HostState {
             .map_err(|error| types::Error::Unavailable(format!("the checkpoint could not be written: {error}")).into())
     }
 
-    fn checkpoint_load(&mut self) -> Result<Option<types_of_job::Checkpoint>, HostError> {
+    async fn checkpoint_load(&mut self) -> Result<Option<types_of_job::Checkpoint>, HostError> {
         if self.spec.state_dir.is_none() {
             return Ok(None);
+        }
+        self.resumed()?;
+        let unstored = self.resumed.as_mut().map(|kept| std::mem::take(&mut kept.metrics));
+        // They have passed the gate when they were taken; that the results have some of them already does no harm.
+        for (round, values) in unstored.unwrap_or_default() {
+            let stored = self.spec.sink.metrics(round, values).await;
+            stored.map_err(|error| HostError::from(types::Error::Unavailable(error.to_string())))?;
         }
         let Checkpoint { round, state, models, .. } = self.resumed()?.clone();
         if round == 0 && state.is_empty() && models.is_empty() {
