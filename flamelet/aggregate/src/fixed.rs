@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use flame_model::{Dtype, Element, Model, Tensor, with_element};
+use multiversion::multiversion;
 
 use crate::AggregateError;
 use crate::kernels::{blank, elements, elements_mut};
@@ -223,7 +224,8 @@ fn peak_of<T: Element>(numbers: &[T]) -> f64 {
     }
 }
 
-fn largest<T: Copy, W: Copy + PartialOrd>(numbers: &[T], zero: W, size: impl Fn(T) -> W) -> W {
+#[multiversion(targets("x86_64+avx2"))]
+fn largest<T: Copy, W: Copy + PartialOrd, F: Fn(T) -> W>(numbers: &[T], zero: W, size: F) -> W {
     let larger = |most: W, x: W| if x > most { x } else { most };
     let mut lanes = [zero; 16];
     let (chunks, rest) = numbers.as_chunks::<16>();
@@ -316,6 +318,7 @@ impl Sums {
 }
 
 /// Scaled numbers and their products with the weight are below 2⁵¹: rounded by the adder, half to even, and multiplied exactly.
+#[multiversion(targets("x86_64+avx2"))]
 #[expect(clippy::cast_possible_wrap, reason = "bits")]
 fn add_small<T: Element>(sums: &mut [i64], numbers: &[T], scale: f64, weight: f64) {
     const ZERO: i64 = MAGIC.to_bits() as i64;

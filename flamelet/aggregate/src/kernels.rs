@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use flame_model::{Dtype, Element, Model, SharedBufferMut, Tensor, with_element};
+use multiversion::multiversion;
 use ndarray::{ArrayView1, ArrayViewMut1, Zip};
 
 use crate::AggregateError;
@@ -61,6 +62,13 @@ pub(crate) fn check_wide(state: &Model, base: &Model, numerics: Numerics) -> Res
     }
 }
 
+/// Runs a loop with the widest vectors that this processor has: a build for all of x86-64 knows of two doubles at a time. Each
+/// element is computed as ever, so the results are the same, bit for bit.
+#[multiversion(targets("x86_64+avx2"))]
+fn widest<F: FnOnce()>(run: F) {
+    run();
+}
+
 /// How an update enters a running mean.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fold {
@@ -94,19 +102,23 @@ fn fold_piece<W: Wide>(mean: &mut [W], reading: &Reading<'_>, wanted: Option<Wan
     /// Takes numbers that `number` makes of elements in.
     fn run<T: Element, W: Wide>(mean: &mut [W], x: &[T], how: Fold, number: impl Fn(T) -> f64) {
         let zip = Zip::from(ArrayViewMut1::from(mean)).and(ArrayView1::from(x));
-        if how.first {
-            zip.for_each(|mean, x| *mean = W::from_f64(how.rate * number(*x)));
-        } else {
-            zip.for_each(|mean, x| step(mean, how.rate, number(*x)));
-        }
+        widest(|| {
+            if how.first {
+                zip.for_each(|mean, x| *mean = W::from_f64(how.rate * number(*x)));
+            } else {
+                zip.for_each(|mean, x| step(mean, how.rate, number(*x)));
+            }
+        });
     }
     fn difference<T: Summand, W: Wide>(mean: &mut [W], x: &[T], base: &[T], how: Fold, shrink: f64) {
         let zip = Zip::from(ArrayViewMut1::from(mean)).and(ArrayView1::from(x)).and(ArrayView1::from(base));
-        if how.first {
-            zip.for_each(|mean, x, base| *mean = W::from_f64(how.rate * (shrink * x.offset(*base))));
-        } else {
-            zip.for_each(|mean, x, base| step(mean, how.rate, shrink * x.offset(*base)));
-        }
+        widest(|| {
+            if how.first {
+                zip.for_each(|mean, x, base| *mean = W::from_f64(how.rate * (shrink * x.offset(*base))));
+            } else {
+                zip.for_each(|mean, x, base| step(mean, how.rate, shrink * x.offset(*base)));
+            }
+        });
     }
     let shrink = reading.shrink;
     with_element!(reading.x.dtype(), T => match wanted {
