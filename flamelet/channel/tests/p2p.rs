@@ -177,8 +177,9 @@ async fn a_peer_that_stands_still_holds_up_nobody_and_catches_up() {
 async fn a_transfer_that_takes_many_heartbeats_is_not_cut_and_a_silent_peer_is() {
     let (job, port) = (job(), free_port());
     let limits = ChannelLimits {
-        heartbeat: Duration::from_millis(300),
-        dead_after: Duration::from_secs(1),
+        heartbeat: Duration::from_millis(500),
+        // Long beside what a busy machine may let either end wait.
+        dead_after: Duration::from_secs(2),
         leave_wait: SHORT,
         ..ChannelLimits::default()
     };
@@ -188,7 +189,7 @@ async fn a_transfer_that_takes_many_heartbeats_is_not_cut_and_a_silent_peer_is()
         (Channel::join(config, transport.clone()).await.unwrap(), transport)
     };
     let (hub, _hub) = join(End::new(&job, 0, 2).listening(port)).await;
-    // 8 MiB take at least five times what counts as death.
+    // 8 MiB take four times what counts as death.
     let proxy = Proxy::start(port, 8 << 17).await;
     let (trainer, _trainer) = join(End::new(&job, 1, 2).knowing(0, Place::At(proxy.address.clone()))).await;
     hub.await_ends(1, LONG).await.unwrap();
