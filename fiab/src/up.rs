@@ -23,6 +23,8 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         compiler: Compiler::this_program(),
         ..SandboxConfig::default()
     })?);
+    // Before it says where it is: whoever reads that may end it at once.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let server = Server::start(ServerConfig {
         home: home.join("control"),
         api: SocketAddr::new(args.listen, args.api_port),
@@ -61,7 +63,6 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     println!("Next: flamectl create design my_first_design -d \"what it is for\"");
     println!("Ctrl-C stops everything; what was created is kept in {}.", home.display());
 
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

@@ -16,6 +16,11 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// None, with a printed reason, where mosquitto is not installed.
     pub fn start() -> Option<Self> {
+        Self::start_with("allow_anonymous true")
+    }
+
+    /// The same with these settings for its listener.
+    pub fn start_with(settings: &str) -> Option<Self> {
         let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/opt/homebrew/sbin/mosquitto"]
             .into_iter()
             .find(|path| std::path::Path::new(path).is_file());
@@ -26,7 +31,7 @@ impl Mosquitto {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("mosquitto.conf");
-        std::fs::write(&config, format!("listener {port} 127.0.0.1\nallow_anonymous true\n")).unwrap();
+        std::fs::write(&config, format!("listener {port} 127.0.0.1\n{settings}\n")).unwrap();
         let mut command = Command::new(program);
         command.arg("-c").arg(&config);
         let child = Child::start(command);

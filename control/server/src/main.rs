@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use flame_control::args::{Args, Command, LogFormat, flame_home};
 use flame_control::{CliConfig, Server, write_cli_config};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Ten thousand sessions come and go: the system's allocator keeps much of what they had.
@@ -37,10 +37,12 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     allow_many_files();
     let config = args.server_config()?;
+    // Before it says where it is: whoever reads that may end it at once.
+    let signals = (listen_to(SignalKind::interrupt())?, listen_to(SignalKind::terminate())?);
     let server = Server::start(config).await?;
     introduce_to_flamectl(&server);
     say_addresses(args, &server);
-    wait_for_signal().await?;
+    any_of(signals).await;
     tracing::info!("stopping");
     tokio::time::timeout(DRAIN_WITHIN, server.shutdown())
         .await
@@ -100,10 +102,13 @@ fn say_addresses(args: &Args, server: &Server) {
     }
 }
 
-async fn wait_for_signal() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen to SIGTERM")?;
+fn listen_to(kind: SignalKind) -> anyhow::Result<Signal> {
+    signal(kind).with_context(|| format!("cannot listen to signal {}", kind.as_raw_value()))
+}
+
+async fn any_of((mut interrupt, mut terminate): (Signal, Signal)) {
     tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome.context("cannot listen to SIGINT"),
-        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
 }
