@@ -176,6 +176,10 @@ impl Reader {
 
     /// Types a line; its status, and what it printed and said.
     fn types(&mut self, line: &str) -> (i32, String) {
+        if let Some(program) = lacking(line) {
+            println!("skipped, for want of {program}: {line}");
+            return (0, String::new());
+        }
         let mut child = Child::start(self.shell(line));
         let status = child.wait().code().unwrap_or(-1);
         let said = child.output();
@@ -281,4 +285,12 @@ impl Reader {
         let line = format!("flamelet {} --data mnist=data/train", self.stand_in("…"));
         self.takes_part(&line);
     }
+}
+
+/// What a line needs, is not of the project, and is not on this machine.
+fn lacking(line: &str) -> Option<&'static str> {
+    let needs = [("curl ", "curl"), ("source ", "bash")].into_iter().find(|(start, _)| line.starts_with(start))?.1;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|folder| folder.join(needs).is_file());
+    (!is_there).then_some(needs)
 }
