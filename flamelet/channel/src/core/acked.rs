@@ -1,4 +1,5 @@
-//! What an acknowledgement changes in the outbox. Everything in it is a state: repeated or late ones do no harm.
+//! What an acknowledgement changes in the outbox. Everything in it is a state: the newest holds, and one that was overtaken is
+//! no news.
 
 use super::target::Stage;
 use super::{Core, Now};
@@ -8,7 +9,7 @@ use crate::frame::{ACK_LIST, Ack};
 const REFUSALS: usize = 1024;
 
 impl Core {
-    pub(super) fn on_ack(&mut self, now: Now, index: usize, ack: &Ack) {
+    pub(super) fn on_ack(&mut self, now: Now, index: usize, counter: u64, ack: &Ack) {
         if ack.session != self.life.session {
             if self.peers.get(index).is_some_and(|peer| peer.said_goodbye) {
                 return;
@@ -19,6 +20,8 @@ impl Core {
         if self.peers.get(index).is_some_and(|peer| !peer.said_goodbye) {
             self.prove(now, index);
         }
+        let Some(peer) = self.peers.get_mut(index).filter(|peer| peer.newest_ack < counter) else { return };
+        peer.newest_ack = counter;
         self.note_refusals(index, ack);
         let received = self.note_received(index, ack);
         let arrived = self.note_progress(index, ack);

@@ -67,7 +67,11 @@ impl Victim {
             Frame::Here { session, reply, commitment } => self.core.on_here(now, 0, session, reply, commitment),
             Frame::Gone => self.core.on_gone(0),
             Frame::Chunk(head) => self.core.on_chunk(now, 0, &head, &SealedBody::of(body), None),
-            Frame::Ack(ack) => self.core.on_ack(now, 0, &ack),
+            // Each the newest: one that was overtaken changes nothing.
+            Frame::Ack(ack) => {
+                let counter = self.core.peers[0].newest_ack + 1;
+                self.core.on_ack(now, 0, counter, &ack);
+            }
         }
         true
     }

@@ -325,7 +325,7 @@ impl Core {
             Frame::Here { session, reply, commitment } => self.on_here(now, index, session, reply, commitment),
             Frame::Gone => self.on_gone(index),
             Frame::Chunk(head) => self.on_chunk(now, index, &head, &opened.body, beside),
-            Frame::Ack(ack) => self.on_ack(now, index, &ack),
+            Frame::Ack(ack) => self.on_ack(now, index, opened.counter, &ack),
         }
     }
 

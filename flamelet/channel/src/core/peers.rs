@@ -39,6 +39,8 @@ pub(super) struct PeerState {
     /// Bytes that it lets be on their way.
     pub(super) window: u64,
     pub(super) load: Load,
+    /// Counter of the newest acknowledgement of this life.
+    pub(super) newest_ack: u64,
     pub(super) last_progress: Now,
     pub(super) resend_after: Now,
 }
@@ -64,6 +66,7 @@ impl PeerState {
             inbox: Inbox::default(),
             window: first_window(limits),
             load: Load::default(),
+            newest_ack: 0,
             last_progress: Now::ZERO,
             resend_after: limits.resend_after,
         }
@@ -108,6 +111,7 @@ impl Core {
             peer.last_asked = None;
             peer.inbox.begin_life(life);
             peer.window = first_window(&self.limits);
+            peer.newest_ack = 0;
             peer.resend_after = self.limits.resend_after;
         }
         self.restart_targets(index);

@@ -161,6 +161,7 @@ impl Target {
     /// Marks what a report says; whether something new arrived.
     pub(super) fn note(&mut self, report: &Progress, chunk: u64, total: u64) -> bool {
         self.heard = true;
+        self.take_back(report, chunk);
         let mut news = false;
         let range = self.floor..self.top;
         for (at, state) in self.chunks.iter_mut().enumerate().take(range.end).skip(range.start) {
@@ -186,6 +187,22 @@ impl Target {
             self.floor += 1;
         }
         news
+    }
+
+    /// What had arrived and is missing now goes again: its room was given to another end.
+    fn take_back(&mut self, report: &Progress, chunk: u64) {
+        let place = |offset: u64| usize::try_from(offset / chunk.max(1)).unwrap_or(usize::MAX);
+        for &(from, to) in report.missing.iter().filter(|(from, to)| from < to) {
+            let range = place(from)..place(to - 1).saturating_add(1).min(self.top);
+            for (at, state) in self.chunks.iter_mut().enumerate().take(range.end).skip(range.start) {
+                if *state == Chunk::Arrived {
+                    *state = Chunk::Waiting;
+                    self.waiting += 1;
+                    self.hint = self.hint.min(at);
+                    self.floor = self.floor.min(at);
+                }
+            }
+        }
     }
 
     /// What was sent before the `latest` chunk that is known to have arrived, and has not arrived, is lost and goes again;

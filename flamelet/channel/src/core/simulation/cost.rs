@@ -63,8 +63,8 @@ fn send_all(core: &mut Core) -> (u64, u64) {
             }
             ack.delivered = delivered[end];
             ack.taken = delivered[end];
-            core.on_ack(now, end, &ack);
             acks += 1;
+            core.on_ack(now, end, acks, &ack);
         }
         if !any {
             return (packets, acks);

@@ -126,7 +126,8 @@ fn every_message_arrives_exactly_once_and_in_order_per_end_over_a_bad_link() {
 fn every_message_arrives_exactly_once_and_in_order_where_hardly_one_finds_room() {
     let limits =
         ChannelLimits { max_inbox_bytes: 1500, max_queued_messages: 5, dead_after: Duration::from_secs(5), ..small() };
-    for seed in seeds(60) {
+    // In one seed an acknowledgement is overtaken by one that takes back what it said.
+    for seed in seeds(60).chain([1087]) {
         let talk = everything_arrives(seed, &limits, 1200);
         assert!(talk.world.ends.iter().all(|end| end.stats.refused == 0));
     }
