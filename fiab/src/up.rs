@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use flame_control::{BrokerChoice, CliConfig, Rates, Server, ServerConfig, Tls, write_cli_config};
+use flame_control::{BrokerChoice, CliConfig, EndSignals, Rates, Server, ServerConfig, Tls, write_cli_config};
 use flame_sandbox::{Compiler, Sandbox, SandboxConfig};
 use flamelet::AgentConfig;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::UpArgs;
 use crate::deployer::InProcessDeployer;
@@ -24,7 +23,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         ..SandboxConfig::default()
     })?);
     // Before it says where it is: whoever reads that may end it at once.
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut end = EndSignals::listen()?;
     let server = Server::start(ServerConfig {
         home: home.join("control"),
         api: SocketAddr::new(args.listen, args.api_port),
@@ -63,10 +62,7 @@ pub(crate) async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
     println!("Next: flamectl create design my_first_design -d \"what it is for\"");
     println!("Ctrl-C stops everything; what was created is kept in {}.", home.display());
 
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    end.wait().await;
     eprintln!("stopping");
     server.shutdown().await;
     Ok(ExitCode::SUCCESS)

@@ -21,6 +21,7 @@ mod failure;
 mod listener;
 pub mod notifier;
 mod server;
+mod signals;
 pub mod store;
 mod tls;
 
@@ -30,4 +31,5 @@ pub use cli_config::{CliConfig, CliConfigError, write_cli_config};
 pub use config::ServerConfig;
 pub use deploy::{DeployError, Deployer, ExitReporter, Launch, ProcessDeployer};
 pub use server::{Server, StartError};
+pub use signals::EndSignals;
 pub use tls::{Tls, TlsError};

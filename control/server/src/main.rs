@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use flame_control::args::{Args, Command, LogFormat, flame_home};
-use flame_control::{CliConfig, Server, write_cli_config};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use flame_control::{CliConfig, EndSignals, Server, write_cli_config};
 use tracing_subscriber::EnvFilter;
 
 /// Ten thousand sessions come and go: the system's allocator keeps much of what they had.
@@ -38,11 +37,11 @@ async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     allow_many_files();
     let config = args.server_config()?;
     // Before it says where it is: whoever reads that may end it at once.
-    let signals = (listen_to(SignalKind::interrupt())?, listen_to(SignalKind::terminate())?);
+    let mut end = EndSignals::listen().context("cannot listen to signals")?;
     let server = Server::start(config).await?;
     introduce_to_flamectl(&server);
     say_addresses(args, &server);
-    any_of(signals).await;
+    end.wait().await;
     tracing::info!("stopping");
     tokio::time::timeout(DRAIN_WITHIN, server.shutdown())
         .await
@@ -99,16 +98,5 @@ fn say_addresses(args: &Args, server: &Server) {
         None => eprintln!(
             "INSECURE: no TLS, and other machines can reach it: tokens and keys cross the network in the clear"
         ),
-    }
-}
-
-fn listen_to(kind: SignalKind) -> anyhow::Result<Signal> {
-    signal(kind).with_context(|| format!("cannot listen to signal {}", kind.as_raw_value()))
-}
-
-async fn any_of((mut interrupt, mut terminate): (Signal, Signal)) {
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }

@@ -96,15 +96,13 @@ struct Buffer {
     dropped: u64,
     metrics: Vec<MetricRow>,
     progress: Option<Progress>,
-    /// Whether a batch is on its way.
-    in_flight: bool,
-    /// The rows in it.
-    metrics_in_flight: Vec<MetricRow>,
+    /// The rows of the batch that is on its way.
+    in_flight: Option<Vec<MetricRow>>,
 }
 
 impl Buffer {
     fn is_empty(&self) -> bool {
-        self.lines.is_empty() && self.metrics.is_empty() && self.progress.is_none() && !self.in_flight
+        self.lines.is_empty() && self.metrics.is_empty() && self.progress.is_none() && self.in_flight.is_none()
     }
 }
 
@@ -147,10 +145,7 @@ impl Reporter {
                 if let Err(error) = result {
                     tracing::warn!(%error, "the control plane refused a report");
                 }
-                let mut buffer = self.buffer();
-                buffer.in_flight = false;
-                buffer.metrics_in_flight.clear();
-                drop(buffer);
+                self.buffer().in_flight = None;
             }
             self.drained.notify_waiters();
             tokio::time::sleep(GATHER).await;
@@ -188,9 +183,8 @@ impl Reporter {
             logs.insert(0, LogLine { timestamp: Timestamp::now(), level: LogLevel::Warn, text });
         }
         let metrics = std::mem::take(&mut buffer.metrics);
-        buffer.metrics_in_flight.clone_from(&metrics);
         let progress = buffer.progress.take();
-        buffer.in_flight = true;
+        buffer.in_flight = Some(metrics.clone());
         Some(AgentReport { attempt: self.attempt, serial, logs, metrics, progress })
     }
 }
@@ -240,7 +234,7 @@ impl TaskSink for Reporter {
 
     fn unstored_metrics(&self) -> Vec<(u64, Vec<Metric>)> {
         let buffer = self.buffer();
-        let rows = buffer.metrics_in_flight.iter().chain(&buffer.metrics);
+        let rows = buffer.in_flight.iter().flatten().chain(&buffer.metrics);
         let row = |row: &MetricRow| {
             let values = row.values.iter().map(|(name, value)| Metric { name: name.clone(), value: *value });
             (row.round, values.collect())

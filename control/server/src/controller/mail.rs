@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use flame_api::{AgentId, JobId, Problem};
+use flame_api::{AgentId, Code, JobId, Problem};
 
 use super::lifecycle::{Course, Wanted};
 use super::{CellState, Controller};
@@ -180,24 +180,32 @@ impl Controller {
         for (id, Read { job, position, number }) in reads {
             by_job.entry(job).or_default().push((id, position, number));
         }
+        let mut done = Ok(());
         for (job, reads) in by_job {
-            // One that was deleted meanwhile has no mailboxes.
-            let Ok(cell) = self.cell(&job) else { continue };
-            let mut state = cell.lock();
-            let mut batch = Batch::new();
-            for (id, position, number) in reads {
-                self.with_mailbox(&mut state, &job, &id, position, |mailbox| {
-                    if mailbox.has_read(number) {
-                        batch.put_record(Tree::Mailboxes, &mailbox_key(&job, &id), mailbox).map_err(store_failed)?;
-                    }
-                    Ok(())
-                })?;
-            }
-            if !batch.is_empty() {
-                self.store.commit_soon(batch).map_err(store_failed)?;
-            }
+            // One job's failure does not hold up the others.
+            let noted = self.note_reads_of(&job, reads);
+            done = done.and(noted);
         }
-        Ok(())
+        done
+    }
+
+    fn note_reads_of(&self, job: &JobId, reads: Vec<(AgentId, u32, u64)>) -> Result<(), Problem> {
+        let cell = match self.cell(job) {
+            // It was deleted meanwhile, mailboxes and all.
+            Err(problem) if problem.code == Code::NotFound => return Ok(()),
+            found => found?,
+        };
+        let mut state = cell.lock();
+        let mut batch = Batch::new();
+        for (id, position, number) in reads {
+            self.with_mailbox(&mut state, job, &id, position, |mailbox| {
+                if mailbox.has_read(number) {
+                    batch.put_record(Tree::Mailboxes, &mailbox_key(job, &id), mailbox).map_err(store_failed)?;
+                }
+                Ok(())
+            })?;
+        }
+        if batch.is_empty() { Ok(()) } else { self.store.commit_soon(batch).map_err(store_failed) }
     }
 
     /// Works on one agent's mailbox: the one in memory, where the job's are there.
