@@ -4,9 +4,7 @@
 //! alone, seals what goes to one end and proves the sender of a broadcast to each of its receivers. So no member of a group can speak
 //! for another one. What is used on the wire is derived from them for each direction and life.
 
-use aws_lc_rs::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use aws_lc_rs::hmac;
-use blake3::Hash;
 use flame_model::EndId;
 
 use crate::config::Peer;
@@ -43,35 +41,19 @@ impl ChannelKeys {
     }
 }
 
-/// The AEAD key of what `from` seals under `base` in one life. The salt makes it fresh even where a clock was set back.
-pub(crate) fn life_key(base: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Option<LessSafeKey> {
-    derived(b"flame-channel 3 seal", base, from, life, salt)
+/// The key of what `from` seals under `base` in one life. The salt makes it fresh even where a clock was set back.
+pub(crate) fn life_key(base: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Key {
+    derived(b"flame-channel 4 seal", base, from, life, salt)
 }
 
-fn derived(purpose: &[u8], base: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Option<LessSafeKey> {
+/// The key by which `from` proves its broadcasts to the other end of a pair, in one life.
+pub(crate) fn proof_key(pair: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Key {
+    derived(b"flame-channel 4 proof", pair, from, life, salt)
+}
+
+fn derived(purpose: &[u8], base: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Key {
     let from = from.as_str().as_bytes();
-    let key = mac(base, &[purpose, from, &life.incarnation.to_le_bytes(), &life.session.to_le_bytes(), &salt]);
-    UnboundKey::new(&AES_256_GCM, &key).ok().map(LessSafeKey::new)
-}
-
-/// The key by which `from` proves its broadcasts to the other end of a pair.
-pub(crate) fn proof_key(pair: &Key, from: &EndId) -> Key {
-    mac(pair, &[b"flame-channel 3 proof", from.as_str().as_bytes()])
-}
-
-/// The key by which `from` tags bodies of small broadcasts for the other end of a pair, in one life.
-pub(crate) fn tag_key(pair: &Key, from: &EndId, life: Life, salt: [u8; 8]) -> Option<LessSafeKey> {
-    derived(b"flame-channel 3 tag", pair, from, life, salt)
-}
-
-/// The proof of a broadcast with this digest.
-pub(crate) fn proof(key: &Key, digest: &Hash) -> [u8; 16] {
-    let full = blake3::keyed_hash(key, digest.as_bytes());
-    let mut proof = [0; 16];
-    for (to, from) in proof.iter_mut().zip(full.as_bytes()) {
-        *to = *from;
-    }
-    proof
+    mac(base, &[purpose, from, &life.incarnation.to_le_bytes(), &life.session.to_le_bytes(), &salt])
 }
 
 /// HMAC-SHA256 over the parts, each behind its length so that no two lists of parts read alike.

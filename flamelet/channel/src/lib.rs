@@ -19,6 +19,7 @@
 //! ```
 
 mod channel;
+mod cipher;
 mod config;
 mod core;
 mod encoding;

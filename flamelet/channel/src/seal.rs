@@ -1,41 +1,33 @@
 //! Sealing of frames: nobody outside the group reads one, and nobody but its sender makes or changes one.
 //!
 //! A packet is a clear header, a sealed head (the frame) and, behind chunks, a sealed body that is opened straight into
-//! the message's buffer. Both parts are AES-256-GCM with the packet's counter as the nonce and header and topic as associated data, so
+//! the message's buffer. Both parts are AEGIS-256X2 with the packet's counter as the nonce and header and topic as associated data, so
 //! nothing can be moved to another topic, end, group, channel or job. What goes to one end is sealed under the key
 //! of the pair. A broadcast is sealed under the group's key, which does not tell who of the group made it; so it carries
-//! a proof for each receiver: a MAC under the key of the pair over a BLAKE3 digest of all of it. The tag of the seal would
+//! a proof for each receiver: a MAC over all of it under the key of the pair. The tag of the seal would
 //! not do: whoever has the group's key can make another body with the same one.
 //!
-//! To a few receivers the digest is not over the body but over a tag of it (AES-256-GMAC) under a key of the pair. That takes
-//! the sender a pass for each of them, and all receivers together a fifth of the time; a hash of the body takes the
-//! sender one, however many there are.
+//! The proofs take the sender a pass over the body for each receiver: a sixth of what it takes a broker to send it there.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce};
-use blake3::Hash;
+use aegis::aegis256x2::Aegis256X2Mac;
 use bytes::Bytes;
 use flame_model::EndId;
-use subtle::ConstantTimeEq as _;
 
+use crate::cipher::{Nonce, Part, TAG, mac, open, seal};
 use crate::error::ChannelError;
-use crate::keys::{Key, life_key, proof, proof_key, tag_key};
+use crate::keys::{Key, life_key, proof_key};
 
 /// Bytes of the clear header: version, life, counter, salt, length of the head.
 pub(crate) const HEADER: usize = 1 + 4 + 8 + 8 + 8 + 4;
-/// Bytes of an authentication tag.
-pub(crate) const TAG: usize = 16;
 /// Bytes that each receiver's proof takes in a broadcast.
-pub(crate) const PROOF: usize = 8 + 16;
+pub(crate) const PROOF: usize = 8 + TAG;
 /// Bytes around the frame and the body of a broadcast with `proofs`, or of a packet to one end.
 pub(crate) const fn overhead(proofs: usize) -> usize {
     HEADER + 2 + proofs * PROOF + TAG + TAG
 }
-const VERSION: u8 = 3;
-/// Receivers up to whom bodies are tagged for each of them.
-const FEW: usize = 16;
+const VERSION: u8 = 4;
 const HEAD_LEN: usize = HEADER - 4;
 
 /// One life of one end: attempts first, then the start of the session within an attempt.
@@ -57,7 +49,7 @@ pub(crate) struct Sealer {
     salt: [u8; 8],
     counter: u64,
     group: Key,
-    sending: LessSafeKey,
+    sending: Key,
     pairs: Vec<Pair>,
 }
 
@@ -65,23 +57,20 @@ struct Pair {
     end: EndId,
     short: u64,
     key: Key,
-    sending: LessSafeKey,
-    /// Tags our bodies for it.
-    tagging: LessSafeKey,
+    sending: Key,
     /// Proves our broadcasts to it.
-    ours: Key,
-    /// Proves its broadcasts to us.
-    theirs: Key,
+    proving: Key,
     /// What it last sealed under the pair's key, and under the group's.
     receiving: [Option<Receiving>; 2],
 }
 
+#[derive(Clone, Copy)]
 struct Receiving {
     life: Life,
     salt: [u8; 8],
-    key: Arc<LessSafeKey>,
-    /// Tags its bodies for us; of broadcasts only.
-    tagging: Option<Arc<LessSafeKey>>,
+    key: Key,
+    /// Proves its broadcasts to us.
+    proving: Key,
 }
 
 /// What a packet turns out to be.
@@ -111,7 +100,7 @@ impl Opened<'_> {
 
 /// The bytes of a chunk, still sealed.
 pub(crate) struct SealedBody<'a> {
-    key: Arc<LessSafeKey>,
+    key: Key,
     counter: u64,
     associated: Vec<u8>,
     sealed: Cow<'a, [u8]>,
@@ -121,13 +110,13 @@ pub(crate) struct SealedBody<'a> {
 impl SealedBody<'static> {
     /// A body that opens to `bytes`.
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        let life = Life { incarnation: 1, session: 1 };
-        let key = Arc::new(life_key(&[0; 32], &EndId::new(&"0".repeat(40)).unwrap(), life, [0; 8]).unwrap());
+        let (key, counter) = ([0; 32], 1);
         let mut sealed = bytes.to_vec();
         if !bytes.is_empty() {
-            key.seal_in_place_append_tag(nonce(1, Part::Body), Aad::from(Vec::new()), &mut sealed).unwrap();
+            let tag = seal(&key, Nonce::new(counter, Part::Body), &[], &mut sealed);
+            sealed.extend_from_slice(&tag);
         }
-        Self { key, counter: 1, associated: Vec::new(), sealed: sealed.into() }
+        Self { key, counter, associated: Vec::new(), sealed: sealed.into() }
     }
 }
 
@@ -144,11 +133,7 @@ impl SealedBody<'_> {
     /// Opens it into `out`, which has its length. What `out` holds after a failure is worth nothing.
     pub(crate) fn open_into(&self, out: &mut [u8]) -> bool {
         let Some((text, tag)) = self.sealed.split_last_chunk::<TAG>() else { return out.is_empty() };
-        if text.len() != out.len() {
-            return false;
-        }
-        let nonce = nonce(self.counter, Part::Body);
-        self.key.open_separate_gather(nonce, Aad::from(&self.associated), text, tag, out).is_ok()
+        open(&self.key, Nonce::new(self.counter, Part::Body), &self.associated, text, tag, out)
     }
 }
 
@@ -163,26 +148,17 @@ impl Sealer {
         let mut salt = [0; 8];
         getrandom::fill(&mut salt)
             .map_err(|error| ChannelError::Internal(format!("the system gives no random bytes: {error}")))?;
-        let sending = |key: &Key| {
-            life_key(key, me, life, salt).ok_or_else(|| ChannelError::Internal("AES-256-GCM refuses a key".into()))
+        let pair = |(end, key): (EndId, Key)| Pair {
+            short: short(&end),
+            sending: life_key(&key, me, life, salt),
+            proving: proof_key(&key, me, life, salt),
+            receiving: [None, None],
+            end,
+            key,
         };
-        let tagging = |key: &Key| {
-            tag_key(key, me, life, salt).ok_or_else(|| ChannelError::Internal("AES-256-GCM refuses a key".into()))
-        };
-        let pair = |(end, key): (EndId, Key)| {
-            Ok(Pair {
-                short: short(&end),
-                sending: sending(&key)?,
-                tagging: tagging(&key)?,
-                ours: proof_key(&key, me),
-                theirs: proof_key(&key, &end),
-                receiving: [None, None],
-                end,
-                key,
-            })
-        };
-        let pairs = others.into_iter().map(pair).collect::<Result<_, ChannelError>>()?;
-        Ok(Self { me: short(me), life, salt, counter: 0, sending: sending(&group)?, group, pairs })
+        let pairs = others.into_iter().map(pair).collect();
+        let sending = life_key(&group, me, life, salt);
+        Ok(Self { me: short(me), life, salt, counter: 0, group, sending, pairs })
     }
 
     /// Seals a frame and a body of `len` bytes, which `body` appends, for the end at `to` alone.
@@ -198,8 +174,8 @@ impl Sealer {
         frame(&mut out);
         let pair = self.pairs.get(to).ok_or_else(|| ChannelError::Internal("no key for an end".into()))?;
         let mut draft = Draft::new(out, topic, self.counter)?;
-        draft.body(&pair.sending, len, body)?;
-        draft.finish(&pair.sending)
+        draft.body(&pair.sending, len, body);
+        Ok(draft.finish(&pair.sending))
     }
 
     /// Seals a frame and a body of `len` bytes, which `body` appends, for the group, proven to the ends at `to`.
@@ -216,17 +192,15 @@ impl Sealer {
         out.resize(HEADER + table, 0);
         frame(&mut out);
         let mut draft = Draft::new(out, topic, self.counter)?;
-        draft.body(&self.sending, len, body)?;
-        let pairs = to.iter().filter_map(|&to| self.pairs.get(to));
+        draft.body(&self.sending, len, body);
+        let proven = draft.proven(HEADER + table);
         let mut written = u16::try_from(to.len()).map_err(|_| too_large())?.to_le_bytes().to_vec();
-        let whole = (!is_tagged(to.len(), len)).then(|| draft.digest(HEADER + table, None));
-        for pair in pairs {
-            let digest = whole.unwrap_or_else(|| draft.digest(HEADER + table, Some(&pair.tagging)));
+        for pair in to.iter().filter_map(|&to| self.pairs.get(to)) {
             written.extend_from_slice(&pair.short.to_le_bytes());
-            written.extend_from_slice(&proof(&pair.ours, &digest));
+            written.extend_from_slice(&proof(&pair.proving, self.counter, proven).finalize());
         }
         draft.put(HEADER, &written);
-        draft.finish(&self.sending)
+        Ok(draft.finish(&self.sending))
     }
 
     /// A header for the next packet; the head's length is filled in later.
@@ -258,21 +232,21 @@ impl Sealer {
         let pair = self.pairs.get_mut(from)?;
         let base = if to_all { &self.group } else { &pair.key };
         let slot = pair.receiving.get_mut(usize::from(to_all))?;
-        let known = slot.as_ref().filter(|known| known.life == life && known.salt == salt);
-        let (key, tagging, fresh) = if let Some(known) = known {
-            (Arc::clone(&known.key), known.tagging.clone(), false)
-        } else {
-            let tagging = if to_all { Some(Arc::new(tag_key(&pair.key, &pair.end, life, salt)?)) } else { None };
-            (Arc::new(life_key(base, &pair.end, life, salt)?), tagging, true)
-        };
+        let known = slot.filter(|known| known.life == life && known.salt == salt);
+        let receiving = known.unwrap_or_else(|| Receiving {
+            life,
+            salt,
+            key: life_key(base, &pair.end, life, salt),
+            proving: proof_key(&pair.key, &pair.end, life, salt),
+        });
         let associated = associated(header, topic);
-        let mut head = sealed.to_vec();
-        key.open_in_place(nonce(counter, Part::Head), Aad::from(&associated), &mut head).ok()?;
-        head.truncate(head.len() - TAG);
-        if fresh {
-            // Only what opens may take the place of the key in use.
-            *slot = Some(Receiving { life, salt, key: Arc::clone(&key), tagging: tagging.clone() });
+        let (text, tag) = sealed.split_last_chunk()?;
+        let mut head = vec![0; text.len()];
+        if !open(&receiving.key, Nonce::new(counter, Part::Head), &associated, text, tag, &mut head) {
+            return None;
         }
+        // Only what opens may take the place of the keys in use.
+        *slot = Some(receiving);
         let mut start = 0;
         if to_all {
             let count = usize::from(u16::from_le_bytes(*head.first_chunk()?));
@@ -280,13 +254,10 @@ impl Sealer {
             let table = head.get(2..start)?;
             let mine = |entry: &&[u8]| entry.starts_with(&self.me.to_le_bytes());
             let Some(mine) = table.chunks_exact(PROOF).find(mine) else { return Some(Opening::ForOthers) };
-            let tagging = tagging.as_deref().filter(|_| is_tagged(count, body.len()));
-            let digest = digest(&associated, head.get(start..)?, body, tagging, counter);
-            if !bool::from(proof(&pair.theirs, &digest).as_slice().ct_eq(mine.get(8..)?)) {
-                return None;
-            }
+            let proven = [&associated, head.get(start..)?, body];
+            proof(&receiving.proving, counter, proven).verify(mine.last_chunk()?).ok()?;
         }
-        let body = SealedBody { key, counter, associated, sealed: Cow::Borrowed(body) };
+        let body = SealedBody { key: receiving.key, counter, associated, sealed: Cow::Borrowed(body) };
         Some(Opening::Opened(Opened { life, counter, head, start, body }))
     }
 }
@@ -312,23 +283,21 @@ impl Draft {
         Ok(Self { out, head_end, counter, associated })
     }
 
-    fn body(&mut self, key: &LessSafeKey, len: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), ChannelError> {
+    fn body(&mut self, key: &Key, len: usize, write: impl FnOnce(&mut Vec<u8>)) {
         if len == 0 {
-            return Ok(());
+            return;
         }
         let start = self.out.len();
         write(&mut self.out);
         let body = self.out.get_mut(start..).unwrap_or_default();
-        let tag = key.seal_in_place_separate_tag(nonce(self.counter, Part::Body), Aad::from(&self.associated), body);
-        self.out.extend_from_slice(tag.map_err(|_| too_large())?.as_ref());
-        Ok(())
+        let tag = seal(key, Nonce::new(self.counter, Part::Body), &self.associated, body);
+        self.out.extend_from_slice(&tag);
     }
 
-    /// The digest of all that a receiver gets: header, topic, frame (which begins at `frame`) and sealed body.
-    fn digest(&self, frame: usize, tagging: Option<&LessSafeKey>) -> Hash {
+    /// What the proofs of a broadcast are over; the frame begins at `frame`.
+    fn proven(&self, frame: usize) -> [&[u8]; 3] {
         let part = |range| self.out.get(range).unwrap_or_default();
-        let (frame, body) = (part(frame..self.head_end), part(self.head_end + TAG..self.out.len()));
-        digest(&self.associated, frame, body, tagging, self.counter)
+        [&self.associated, part(frame..self.head_end), part(self.head_end + TAG..self.out.len())]
     }
 
     fn put(&mut self, at: usize, bytes: &[u8]) {
@@ -337,12 +306,11 @@ impl Draft {
         }
     }
 
-    fn finish(mut self, key: &LessSafeKey) -> Result<Bytes, ChannelError> {
+    fn finish(mut self, key: &Key) -> Bytes {
         let head = self.out.get_mut(HEADER..self.head_end).unwrap_or_default();
-        let tag = key.seal_in_place_separate_tag(nonce(self.counter, Part::Head), Aad::from(&self.associated), head);
-        let tag = tag.map_err(|_| too_large())?;
-        self.put(self.head_end, tag.as_ref());
-        Ok(self.out.into())
+        let tag = seal(key, Nonce::new(self.counter, Part::Head), &self.associated, head);
+        self.put(self.head_end, &tag);
+        self.out.into()
     }
 }
 
@@ -367,44 +335,13 @@ impl Header {
     }
 }
 
-/// Both parts of a packet share its counter and differ by this.
-#[derive(Clone, Copy)]
-enum Part {
-    Head,
-    Body,
-    Tag,
-}
-
-/// Unique under a key: a key belongs to one sender and life, and the counter grows with every packet of it.
-fn nonce(counter: u64, part: Part) -> Nonce {
-    let mut nonce = [0; 12];
-    for (to, from) in nonce.iter_mut().zip(counter.to_le_bytes()) {
-        *to = from;
-    }
-    nonce[11] = part as u8;
-    Nonce::assume_unique_for_key(nonce)
-}
-
 fn associated(header: &[u8], topic: &str) -> Vec<u8> {
     [header, topic.as_bytes()].concat()
 }
 
-/// Whether the bodies of a broadcast to so many ends are tagged for each of them.
-const fn is_tagged(ends: usize, body: usize) -> bool {
-    ends <= FEW && body > 0
-}
-
-/// What stands for a broadcast in its proofs; `tagging` is of the receiver's pair.
-fn digest(associated: &[u8], frame: &[u8], body: &[u8], tagging: Option<&LessSafeKey>, counter: u64) -> Hash {
-    let mut hasher = blake3::Hasher::new();
-    let tag = tagging
-        .and_then(|key| key.seal_in_place_separate_tag(nonce(counter, Part::Tag), Aad::from(body), &mut []).ok());
-    hasher.update(&[u8::from(tag.is_some())]);
-    for part in [associated, frame, tag.as_ref().map_or(body, |tag| tag.as_ref())] {
-        hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher.finalize()
+/// The proof of a broadcast to one receiver, to be finished or verified.
+fn proof(key: &Key, counter: u64, proven: [&[u8]; 3]) -> Aegis256X2Mac<TAG> {
+    mac(key, Nonce::new(counter, Part::Proof), &proven)
 }
 
 fn too_large() -> ChannelError {
