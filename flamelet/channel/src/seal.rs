@@ -27,7 +27,8 @@ pub(crate) const PROOF: usize = 8 + TAG;
 pub(crate) const fn overhead(proofs: usize) -> usize {
     HEADER + 2 + proofs * PROOF + TAG + TAG
 }
-const VERSION: u8 = 4;
+/// Of packets.
+pub(crate) const VERSION: u8 = 4;
 const HEAD_LEN: usize = HEADER - 4;
 
 /// One life of one end: attempts first, then the start of the session within an attempt.
@@ -77,6 +78,8 @@ struct Receiving {
 pub(crate) enum Opening<'a> {
     /// Not of this group, sender and topic, or damaged.
     Forged,
+    /// It says that it is of this other version of the packets, which nothing proves.
+    OtherVersion(u8),
     /// A broadcast that holds no proof for this end.
     ForOthers,
     Opened(Opened<'a>),
@@ -218,7 +221,10 @@ impl Sealer {
 
     /// Opens what came from the end at `from` on `topic`.
     pub(crate) fn open<'a>(&mut self, topic: &str, from: usize, to_all: bool, packet: &'a [u8]) -> Opening<'a> {
-        self.try_open(topic, from, to_all, packet).unwrap_or(Opening::Forged)
+        match packet.first() {
+            Some(&version) if version != VERSION => Opening::OtherVersion(version),
+            _ => self.try_open(topic, from, to_all, packet).unwrap_or(Opening::Forged),
+        }
     }
 
     fn try_open<'a>(&mut self, topic: &str, from: usize, to_all: bool, packet: &'a [u8]) -> Option<Opening<'a>> {
@@ -323,15 +329,14 @@ struct Header {
 
 impl Header {
     fn read(header: &[u8; HEADER]) -> Option<Self> {
-        let (version, rest) = header.split_first()?;
+        let (_, rest) = header.split_first()?;
         let (incarnation, rest) = rest.split_first_chunk()?;
         let (session, rest) = rest.split_first_chunk()?;
         let (counter, rest) = rest.split_first_chunk()?;
         let (salt, rest) = rest.split_first_chunk()?;
         let life = Life { incarnation: u32::from_le_bytes(*incarnation), session: u64::from_le_bytes(*session) };
         let head_len = u32::from_le_bytes(*rest.first_chunk()?);
-        let header = Self { life, counter: u64::from_le_bytes(*counter), salt: *salt, head_len };
-        (*version == VERSION).then_some(header)
+        Some(Self { life, counter: u64::from_le_bytes(*counter), salt: *salt, head_len })
     }
 }
 
@@ -381,6 +386,8 @@ mod tests {
         assert!(opened(b.open("a/b", 1, false, &packet)).is_none(), "another sender");
         assert!(opened(b.open("a/b", 0, true, &packet)).is_none(), "as a broadcast");
         assert!(opened(c.open("a/b", 0, false, &packet)).is_none(), "another end");
+        let older = [&[VERSION - 1], &packet[1..]].concat();
+        assert!(matches!(b.open("a/b", 0, false, &older), Opening::OtherVersion(version) if version == VERSION - 1));
         for at in 0..packet.len() {
             let mut bent = packet.to_vec();
             bent[at] ^= 1;

@@ -304,6 +304,7 @@ impl Core {
                 self.stats.dropped_forged += 1;
                 return;
             }
+            Opening::OtherVersion(version) => return self.on_other_version(index, version),
         };
         if !self.admit(index, opened.life, opened.counter) {
             self.stats.dropped_replayed += 1;

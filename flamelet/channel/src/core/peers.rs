@@ -12,7 +12,7 @@ use super::{Core, Now};
 use crate::config::{ChannelLimits, Peer};
 use crate::frame::{Commitment, Frame, commit};
 use crate::replay::ReplayWindow;
-use crate::seal::{Life, short};
+use crate::seal::{Life, VERSION, short};
 
 /// What this end knows of another.
 #[expect(clippy::struct_excessive_bools, reason = "facts that hold or not, each by itself; not phases")]
@@ -28,6 +28,8 @@ pub(super) struct PeerState {
     pub(super) departed: bool,
     /// This life said goodbye.
     pub(super) said_goodbye: bool,
+    /// A packet of another version came from it.
+    pub(super) spoke_otherwise: bool,
     pub(super) commitment: Option<Commitment>,
     /// The life that `next` last told the guest of.
     pub(super) reported: Option<Life>,
@@ -58,6 +60,7 @@ impl PeerState {
             present: false,
             departed: false,
             said_goodbye: false,
+            spoke_otherwise: false,
             commitment: None,
             reported: None,
             was_present: false,
@@ -182,6 +185,20 @@ impl Core {
             peer.said_goodbye = true;
         }
         self.depart(index);
+    }
+
+    /// Counts a packet of another version, and says once which of two releases are too far apart. Anybody can make such a
+    /// packet, so nothing else follows from it.
+    pub(super) fn on_other_version(&mut self, index: usize, theirs: u8) {
+        self.stats.dropped_forged += 1;
+        let Some(peer) = self.peers.get_mut(index) else { return };
+        if !std::mem::replace(&mut peer.spoke_otherwise, true) {
+            tracing::warn!(
+                end = %peer.peer.id,
+                "its packets say version {theirs} of the channel protocol and this flamelet speaks version {VERSION}: \
+                 run the same release of Flame at both ends"
+            );
+        }
     }
 
     pub(super) fn on_will(&mut self, from: &EndId, token: &[u8]) {
