@@ -2,8 +2,8 @@
 //!
 //! A packet is a clear header, a sealed head (the frame) and, behind chunks, a sealed body that is opened straight into
 //! the message's buffer. Both parts are AEGIS-256X2 with the packet's counter as the nonce and header and topic as associated data, so
-//! nothing can be moved to another topic, end, group, channel or job. What goes to one end is sealed under the key
-//! of the pair. A broadcast is sealed under the group's key, which does not tell who of the group made it; so it carries
+//! nothing can be moved to another topic, end, group, channel or job, and the header tells whether there is a body, so that it cannot
+//! be cut off. What goes to one end is sealed under the key of the pair. A broadcast is sealed under the group's key, which does not tell who of the group made it; so it carries
 //! a proof for each receiver: a MAC over all of it under the key of the pair. The tag of the seal would
 //! not do: whoever has the group's key can make another body with the same one.
 //!
@@ -11,11 +11,10 @@
 
 use std::borrow::Cow;
 
-use aegis::aegis256x2::Aegis256X2Mac;
 use bytes::Bytes;
 use flame_model::EndId;
 
-use crate::cipher::{Nonce, Part, TAG, mac, open, seal};
+use crate::cipher::{Nonce, Part, TAG, is_mac, mac, open, seal};
 use crate::error::ChannelError;
 use crate::keys::{Key, life_key, proof_key};
 
@@ -30,6 +29,8 @@ pub(crate) const fn overhead(proofs: usize) -> usize {
 /// Of packets.
 pub(crate) const VERSION: u8 = 4;
 const HEAD_LEN: usize = HEADER - 4;
+/// In the length of the head: a body follows.
+const HAS_BODY: u32 = 1 << 31;
 
 /// One life of one end: attempts first, then the start of the session within an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,8 +71,8 @@ struct Receiving {
     life: Life,
     salt: [u8; 8],
     key: Key,
-    /// Proves its broadcasts to us.
-    proving: Key,
+    /// Proves its broadcasts to us; they alone have proofs.
+    proving: Option<Key>,
 }
 
 /// What a packet turns out to be.
@@ -176,7 +177,7 @@ impl Sealer {
         let mut out = self.begin(len + 256);
         frame(&mut out);
         let pair = self.pairs.get(to).ok_or_else(|| ChannelError::Internal("no key for an end".into()))?;
-        let mut draft = Draft::new(out, topic, self.counter)?;
+        let mut draft = Draft::new(out, topic, self.counter, len)?;
         draft.body(&pair.sending, len, body);
         Ok(draft.finish(&pair.sending))
     }
@@ -194,13 +195,13 @@ impl Sealer {
         let mut out = self.begin(len + table + 256);
         out.resize(HEADER + table, 0);
         frame(&mut out);
-        let mut draft = Draft::new(out, topic, self.counter)?;
+        let mut draft = Draft::new(out, topic, self.counter, len)?;
         draft.body(&self.sending, len, body);
         let proven = draft.proven(HEADER + table);
         let mut written = u16::try_from(to.len()).map_err(|_| too_large())?.to_le_bytes().to_vec();
         for pair in to.iter().filter_map(|&to| self.pairs.get(to)) {
             written.extend_from_slice(&pair.short.to_le_bytes());
-            written.extend_from_slice(&proof(&pair.proving, self.counter, proven).finalize());
+            written.extend_from_slice(&mac(&pair.proving, Nonce::new(self.counter, Part::Proof), &proven));
         }
         draft.put(HEADER, &written);
         Ok(draft.finish(&self.sending))
@@ -229,10 +230,10 @@ impl Sealer {
 
     fn try_open<'a>(&mut self, topic: &str, from: usize, to_all: bool, packet: &'a [u8]) -> Option<Opening<'a>> {
         let (header, rest) = packet.split_first_chunk::<HEADER>()?;
-        let Header { life, counter, salt, head_len } = Header::read(header)?;
+        let Header { life, counter, salt, head_len, has_body } = Header::read(header)?;
         let head_end = usize::try_from(head_len).ok()?.checked_add(TAG)?;
         let (sealed, body) = rest.split_at_checked(head_end)?;
-        if !body.is_empty() && body.len() <= TAG {
+        if if has_body { body.len() <= TAG } else { !body.is_empty() } {
             return None;
         }
         let pair = self.pairs.get_mut(from)?;
@@ -243,7 +244,7 @@ impl Sealer {
             life,
             salt,
             key: life_key(base, &pair.end, life, salt),
-            proving: proof_key(&pair.key, &pair.end, life, salt),
+            proving: to_all.then(|| proof_key(&pair.key, &pair.end, life, salt)),
         });
         let associated = associated(header, topic);
         let (text, tag) = sealed.split_last_chunk()?;
@@ -251,18 +252,20 @@ impl Sealer {
         if !open(&receiving.key, Nonce::new(counter, Part::Head), &associated, text, tag, &mut head) {
             return None;
         }
-        // Only what opens may take the place of the keys in use.
-        *slot = Some(receiving);
         let mut start = 0;
-        if to_all {
+        if let Some(proving) = &receiving.proving {
             let count = usize::from(u16::from_le_bytes(*head.first_chunk()?));
             start = 2 + count * PROOF;
             let table = head.get(2..start)?;
             let mine = |entry: &&[u8]| entry.starts_with(&self.me.to_le_bytes());
             let Some(mine) = table.chunks_exact(PROOF).find(mine) else { return Some(Opening::ForOthers) };
             let proven = [&associated, head.get(start..)?, body];
-            proof(&receiving.proving, counter, proven).verify(mine.last_chunk()?).ok()?;
+            if !is_mac(proving, Nonce::new(counter, Part::Proof), &proven, mine.last_chunk()?) {
+                return None;
+            }
         }
+        // Only what its sender made may take the place of the keys in use.
+        *slot = Some(receiving);
         let body = SealedBody { key: receiving.key, counter, associated, sealed: Cow::Borrowed(body) };
         Some(Opening::Opened(Opened { life, counter, head, start, body }))
     }
@@ -277,10 +280,11 @@ struct Draft {
 }
 
 impl Draft {
-    /// `out` holds the header and the head in clear.
-    fn new(mut out: Vec<u8>, topic: &str, counter: u64) -> Result<Self, ChannelError> {
+    /// `out` holds the header and the head in clear; a body of `body` bytes follows.
+    fn new(mut out: Vec<u8>, topic: &str, counter: u64, body: usize) -> Result<Self, ChannelError> {
         let head_end = out.len();
-        let len = u32::try_from(head_end - HEADER).map_err(|_| too_large())?;
+        let len = u32::try_from(head_end - HEADER).ok().filter(|len| len & HAS_BODY == 0).ok_or_else(too_large)?;
+        let len = if body == 0 { len } else { len | HAS_BODY };
         if let Some(field) = out.get_mut(HEAD_LEN..HEADER) {
             field.copy_from_slice(&len.to_le_bytes());
         }
@@ -325,6 +329,7 @@ struct Header {
     counter: u64,
     salt: [u8; 8],
     head_len: u32,
+    has_body: bool,
 }
 
 impl Header {
@@ -335,18 +340,14 @@ impl Header {
         let (counter, rest) = rest.split_first_chunk()?;
         let (salt, rest) = rest.split_first_chunk()?;
         let life = Life { incarnation: u32::from_le_bytes(*incarnation), session: u64::from_le_bytes(*session) };
-        let head_len = u32::from_le_bytes(*rest.first_chunk()?);
-        Some(Self { life, counter: u64::from_le_bytes(*counter), salt: *salt, head_len })
+        let len = u32::from_le_bytes(*rest.first_chunk()?);
+        let (head_len, has_body) = (len & !HAS_BODY, len & HAS_BODY != 0);
+        Some(Self { life, counter: u64::from_le_bytes(*counter), salt: *salt, head_len, has_body })
     }
 }
 
 fn associated(header: &[u8], topic: &str) -> Vec<u8> {
     [header, topic.as_bytes()].concat()
-}
-
-/// The proof of a broadcast to one receiver, to be finished or verified.
-fn proof(key: &Key, counter: u64, proven: [&[u8]; 3]) -> Aegis256X2Mac<TAG> {
-    mac(key, Nonce::new(counter, Part::Proof), &proven)
 }
 
 fn too_large() -> ChannelError {
@@ -386,16 +387,15 @@ mod tests {
         assert!(opened(b.open("a/b", 1, false, &packet)).is_none(), "another sender");
         assert!(opened(b.open("a/b", 0, true, &packet)).is_none(), "as a broadcast");
         assert!(opened(c.open("a/b", 0, false, &packet)).is_none(), "another end");
+        let longer = [&packet[..], &[0; TAG + 1]].concat();
+        assert!(opened(b.open("a/b", 0, false, &longer)).is_none(), "something behind it");
         let older = [&[VERSION - 1], &packet[1..]].concat();
         assert!(matches!(b.open("a/b", 0, false, &older), Opening::OtherVersion(version) if version == VERSION - 1));
         for at in 0..packet.len() {
             let mut bent = packet.to_vec();
             bent[at] ^= 1;
             assert!(opened(b.open("a/b", 0, false, &bent)).is_none(), "byte {at}");
-            assert!(
-                opened(b.open("a/b", 0, false, &packet[..at])).is_none_or(|(_, body)| body.is_empty()),
-                "cut at {at}"
-            );
+            assert!(opened(b.open("a/b", 0, false, &packet[..at])).is_none(), "cut at {at}");
         }
     }
 

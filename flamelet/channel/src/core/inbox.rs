@@ -114,6 +114,15 @@ enum Whole {
     Beside(Box<Message>),
 }
 
+/// Why a chunk was not added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unfit {
+    /// It is no part of the message as it stands here.
+    Misplaced,
+    /// Its body does not open.
+    Forged,
+}
+
 impl Begun {
     pub(super) fn new(now: Now, turned: &Turned) -> Self {
         Self {
@@ -136,30 +145,36 @@ impl Begun {
         self.buffer.is_some()
     }
 
-    /// Opens a chunk into its place; how many bytes are new, and whether there is a gap before them. `None` when it does not
-    /// fit in or does not open. What is there already is not touched.
-    fn add(&mut self, now: Now, head: &ChunkHead, body: &SealedBody<'_>) -> Option<(u64, bool)> {
+    /// Opens a chunk into its place; how many bytes are new, and whether there is a gap before them. What is there already
+    /// is not touched by what does not open.
+    fn add(&mut self, now: Now, head: &ChunkHead, body: &SealedBody<'_>) -> Result<(u64, bool), Unfit> {
         if self.total != head.total || (self.start_over && head.offset > 0) {
-            return None;
+            return Err(Unfit::Misplaced);
         }
-        let end = head.offset.checked_add(u64::try_from(body.len()).ok()?)?;
-        let buffer = self.buffer.as_mut()?;
-        if self.have.overlaps(head.offset, end) {
-            let mut bytes = vec![0; body.len()];
-            if !body.open_into(&mut bytes) {
-                return None;
+        let (start, end) = (head.offset, head.offset.saturating_add(u64::try_from(body.len()).unwrap_or(u64::MAX)));
+        let overlaps = self.have.overlaps(start, end);
+        let place = self.place(start, end).ok_or(Unfit::Misplaced)?;
+        let opens = if overlaps {
+            let mut bytes = vec![0; place.len()];
+            body.open_into(&mut bytes) && {
+                place.copy_from_slice(&bytes);
+                true
             }
-            buffer.write_at(head.offset, &bytes).ok()?;
         } else {
-            let range = usize::try_from(head.offset).ok()?..usize::try_from(end).ok()?;
-            if !body.open_into(buffer.as_mut_bytes().get_mut(range)?) {
-                return None;
-            }
+            body.open_into(place)
+        };
+        if !opens {
+            return Err(Unfit::Forged);
         }
         self.start_over = false;
         self.touched = now;
-        let gap = head.offset > self.have.highest();
-        Some((self.have.insert(head.offset, end), gap))
+        let gap = start > self.have.highest();
+        Ok((self.have.insert(start, end), gap))
+    }
+
+    fn place(&mut self, start: u64, end: u64) -> Option<&mut [u8]> {
+        let range = usize::try_from(start).ok()?..usize::try_from(end).ok()?;
+        self.buffer.as_mut()?.as_mut_bytes().get_mut(range)
     }
 
     /// What there is and what is missing, in at most `most` gaps.
@@ -298,7 +313,13 @@ impl Core {
             tracing::warn!(from = %peer.peer.id, bytes = head.total, "a message was refused: there is no memory for it");
             return self.refuse(index, head.id, after);
         }
-        let Some((new, gap)) = begun.add(now, head, body) else { return inbox.due(now + ACK_DELAY) };
+        let (new, gap) = match begun.add(now, head, body) {
+            Ok(added) => added,
+            Err(unfit) => {
+                self.stats.dropped_forged += u64::from(unfit == Unfit::Forged);
+                return inbox.due(now + ACK_DELAY);
+            }
+        };
         begun.pace(now, window);
         let whole = begun.have.len() == begun.total;
         inbox.unreported += new;

@@ -55,6 +55,8 @@ struct World {
     number: u64,
     loss: u64,
     double: u64,
+    /// Percent of packets that arrive otherwise than they were sent.
+    bent: u64,
     jitter: u64,
     up: Vec<bool>,
     uploads: Vec<u64>,
@@ -133,6 +135,7 @@ impl World {
             number: 0,
             loss: 0,
             double: 0,
+            bent: 0,
             jitter: 1,
             up: vec![false; count],
             uploads: vec![0; count],
@@ -180,10 +183,27 @@ impl World {
                     wire.waiting += 1;
                     wire.most_waiting = wire.most_waiting.max(wire.waiting);
                     self.number += 1;
-                    self.air.insert((at, self.number), (end, packet.clone()));
+                    let packet = self.as_it_arrives(packet);
+                    self.air.insert((at, self.number), (end, packet));
                 }
             }
         }
+    }
+
+    /// A byte of it bent, bytes cut off or more behind it; or as it was sent.
+    fn as_it_arrives(&mut self, packet: &Outgoing) -> Outgoing {
+        let mut packet = packet.clone();
+        if self.bent > 0 && self.dice.percent(self.bent) {
+            let mut payload = packet.payload.to_vec();
+            let at = usize::try_from(self.dice.below(payload.len() as u64)).unwrap();
+            match self.dice.below(3) {
+                0 => payload[at] ^= 1 << self.dice.below(8),
+                1 => payload.truncate(at),
+                _ => payload.resize(payload.len() + 1 + at, 7),
+            }
+            packet.payload = payload.into();
+        }
+        packet
     }
 
     /// Sends all that wants to go, then jumps to whatever happens next.
