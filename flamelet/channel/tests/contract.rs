@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{LONG, Mosquitto, Net, body, config, embedded, group, id, job, join, join_with, model, text};
+use common::{LONG, Net, body, config, group, id, job, join, join_with, model, on_every_transport, text};
 use flame_channel::{Channel, ChannelError, ChannelLimits, Event, next};
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -312,41 +312,7 @@ async fn rounds_are_quick(net: &Net) {
     println!("20 rounds x 4 x 400 KB both ways: {took:?}; small round trip: {trip:?}");
 }
 
-macro_rules! contract {
-    ($($name:ident),* $(,)?) => {
-        mod inproc {
-            use std::sync::Arc;
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(&super::Net::Inproc(Arc::default())).await;
-            })*
-        }
-        mod embedded_broker {
-            use std::sync::LazyLock;
-            static BROKER: LazyLock<super::Net> = LazyLock::new(super::embedded);
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(&BROKER).await;
-            })*
-        }
-        mod p2p {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(&super::Net::Peers(super::common::P2p::default())).await;
-            })*
-        }
-        mod mosquitto {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                if let Some(broker) = super::Mosquitto::start() {
-                    super::$name(&broker.net()).await;
-                }
-            })*
-        }
-    };
-}
-
-contract!(
+on_every_transport!(
     messages_of_any_size_arrive_whole_and_in_order,
     the_first_to_come_is_served_first_and_the_rest_stays_queued,
     a_broadcast_reaches_everybody_a_late_joiner_included,

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{LONG, Mosquitto, Net, config, embedded, id, job, join_with};
+use common::{LONG, Net, config, id, job, join_with, on_every_transport};
 use flame_channel::{Channel, ChannelConfig, ChannelEncoding, ChannelError, ChannelLimits, Event, next};
 use flame_model::wire::{self, TensorEncoding};
 use flame_model::{Form, Message, Model, Tensor};
@@ -125,34 +125,6 @@ async fn a_wait_for_one_end_goes_on_to_its_deadline() {
     let (hub, _trainer) = pair(&Net::Inproc(std::sync::Arc::default()), ChannelEncoding::default()).await;
     let waited = hub.recv(&id(1), Duration::from_millis(30)).await;
     assert_eq!(waited.unwrap_err(), ChannelError::Timeout);
-}
-
-macro_rules! on_every_transport {
-    ($($name:ident),* $(,)?) => {
-        mod inproc {
-            use std::sync::Arc;
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(&super::Net::Inproc(Arc::default())).await;
-            })*
-        }
-        mod embedded_broker {
-            use std::sync::LazyLock;
-            static BROKER: LazyLock<super::Net> = LazyLock::new(super::embedded);
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                super::$name(&BROKER).await;
-            })*
-        }
-        mod mosquitto {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                if let Some(broker) = super::Mosquitto::start() {
-                    super::$name(&broker.net()).await;
-                }
-            })*
-        }
-    };
 }
 
 on_every_transport!(

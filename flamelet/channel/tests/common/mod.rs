@@ -1,6 +1,6 @@
 //! Brokers, bad links and ends for the tests of the channel contract.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros, reason = "each test binary uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -12,6 +12,7 @@
 pub mod authority;
 pub mod links;
 pub mod processes;
+mod transports;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -30,6 +31,7 @@ use flame_channel::{
     Channel, ChannelConfig, ChannelEncoding, ChannelError, ChannelKeys, ChannelLimits, Peer, Transport,
 };
 use flame_model::{EndId, Message, Model, Tensor};
+pub(crate) use transports::on_every_transport;
 
 /// Longer than anything takes; a test that reaches it has failed.
 pub const LONG: Duration = Duration::from_secs(40);
