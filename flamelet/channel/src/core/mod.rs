@@ -474,11 +474,14 @@ impl Core {
 
     /// A packet that claims to be this end's own: an echo, or a newer life of it.
     fn on_own(&mut self, topic: &str, payload: &[u8]) {
-        let Opening::Opened(opened) = self.sealer.open(topic, self.peers.len(), false, payload) else { return };
-        if opened.life > self.life && !self.fenced {
-            tracing::warn!(end = %self.me, "a newer attempt of this end has joined; this one stops");
-            self.fenced = true;
-            self.changed = true;
+        match self.sealer.open(topic, self.peers.len(), false, payload) {
+            Opening::Opened(opened) if opened.life > self.life && !self.fenced => {
+                tracing::warn!(end = %self.me, "a newer attempt of this end has joined; this one stops");
+                self.fenced = true;
+                self.changed = true;
+            }
+            Opening::Forged => self.stats.dropped_forged += 1,
+            _ => {}
         }
     }
 
