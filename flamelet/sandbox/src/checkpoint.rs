@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use flame_model::safetensors::{self, MAX_HEADER_BYTES};
@@ -82,7 +82,8 @@ impl CheckpointFile {
         self.folder.join(&self.name)
     }
 
-    /// Replaces the checkpoint: after this the new one is on the disk, before it the old one.
+    /// Replaces the checkpoint: after this the new one is on the disk, before it the old one. What is written over is the
+    /// one before: its pages and blocks are there, and new ones can cost ten times the writing.
     pub(crate) fn write(&self, checkpoint: &Checkpoint) -> io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let about = fs::symlink_metadata(&self.folder)?;
@@ -92,10 +93,8 @@ impl CheckpointFile {
         make_private(&self.folder)?;
         let (numbers, contents) = pack(checkpoint, &self.name)?;
         let metadata = BTreeMap::from([("contents".to_owned(), contents)]);
-        let partial = self.folder.join(format!(".{}", self.name));
-        // A left-over of a run that was killed in the middle.
-        let _ = fs::remove_file(&partial);
-        let mut file = private_file().open(&partial)?;
+        let spare = self.folder.join(spare_name(&self.name));
+        let mut file = open_spare(&spare)?;
         let (mut digest, mut written) = (blake3::Hasher::new(), Ok(()));
         safetensors::write_parts(&numbers, &metadata, |part| {
             digest.update(part);
@@ -105,9 +104,12 @@ impl CheckpointFile {
         });
         written?;
         file.write_all(digest.finalize().as_bytes())?;
+        let len = file.stream_position()?;
+        file.set_len(len)?;
         file.sync_all()?;
-        fs::rename(&partial, self.path())?;
-        File::open(&self.folder)?.sync_all()
+        exchange(&spare, &self.path())?;
+        // As long as the disk may have the names of before, the other file must not be written to.
+        File::open(&self.folder)?.sync_all().inspect_err(|_| drop(fs::remove_file(&spare)))
     }
 
     /// The checkpoint, if there is one. `most` bounds what is read, as a grant does.
@@ -147,14 +149,44 @@ impl CheckpointFile {
 
 /// Lets go of the checkpoint of a task that has ended, if it left one.
 pub fn remove_checkpoint(folder: &Path, task: &EndId) -> io::Result<()> {
-    match fs::remove_file(folder.join(file_name(task))) {
+    let name = file_name(task);
+    [spare_name(&name), name].iter().try_for_each(|name| match fs::remove_file(folder.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
-    }
+    })
 }
 
 fn file_name(task: &EndId) -> String {
     format!("{task}.checkpoint")
+}
+
+/// The checkpoint before, or what a run left that was killed in the middle of writing.
+fn spare_name(name: &str) -> String {
+    format!(".{name}")
+}
+
+/// A file to write to: the spare one, if it is a file of ours, or a new one.
+fn open_spare(path: &Path) -> io::Result<File> {
+    match fs::symlink_metadata(path) {
+        Ok(about) if about.is_file() && is_ours(&about) => return fs::OpenOptions::new().write(true).open(path),
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    private_file().open(path)
+}
+
+/// Puts `new` in the place of `old` in one step, and `old` in that of `new` where the system can.
+fn exchange(new: &Path, old: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        if renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE).is_ok() {
+            return Ok(());
+        }
+    }
+    // There is no old one yet, or the file system does not exchange.
+    fs::rename(new, old)
 }
 
 /// All numbers as one model, each tensor under its model's number; storage is shared.
@@ -255,9 +287,10 @@ mod tests {
         }
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&folder), mode(&file.path())), (0o700, 0o600));
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "the last one and the one before");
         remove_checkpoint(&folder, &EndId::new(&"a".repeat(40)).unwrap()).unwrap();
         assert_eq!(file.read(1 << 20), Ok(None));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         remove_checkpoint(&folder, &EndId::new(&"a".repeat(40)).unwrap()).unwrap();
     }
 
@@ -290,5 +323,24 @@ mod tests {
         assert_eq!(file.read(1 << 20), Ok(Some(checkpoint())));
         file.write(&Checkpoint { round: 8, ..checkpoint() }).unwrap();
         assert_eq!(file.read(1 << 20).unwrap().unwrap().round, 8);
+    }
+
+    #[test]
+    fn a_shorter_one_is_written_over_a_longer_one_and_a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file(folder.path());
+        let short = Checkpoint { state: Vec::new(), models: Vec::new(), ..checkpoint() };
+        for kept in [checkpoint(), checkpoint(), short.clone(), short, checkpoint()] {
+            file.write(&kept).unwrap();
+            assert_eq!(file.read(1 << 20), Ok(Some(kept)));
+        }
+        let spare = folder.path().join(spare_name(&file.name));
+        let other = folder.path().join("other");
+        fs::write(&other, b"mine").unwrap();
+        fs::remove_file(&spare).unwrap();
+        std::os::unix::fs::symlink(&other, &spare).unwrap();
+        file.write(&checkpoint()).unwrap();
+        assert_eq!(fs::read(&other).unwrap(), b"mine");
+        assert_eq!(file.read(1 << 20), Ok(Some(checkpoint())));
     }
 }
