@@ -233,7 +233,8 @@ impl Sealer {
         let Header { life, counter, salt, head_len, has_body } = Header::read(header)?;
         let head_end = usize::try_from(head_len).ok()?.checked_add(TAG)?;
         let (sealed, body) = rest.split_at_checked(head_end)?;
-        if if has_body { body.len() <= TAG } else { !body.is_empty() } {
+        let is_whole = if has_body { body.len() > TAG } else { body.is_empty() };
+        if !is_whole {
             return None;
         }
         let pair = self.pairs.get_mut(from)?;

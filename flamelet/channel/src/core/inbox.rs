@@ -152,16 +152,12 @@ impl Begun {
             return Err(Unfit::Misplaced);
         }
         let (start, end) = (head.offset, head.offset.saturating_add(u64::try_from(body.len()).unwrap_or(u64::MAX)));
-        let overlaps = self.have.overlaps(start, end);
-        let place = self.place(start, end).ok_or(Unfit::Misplaced)?;
-        let opens = if overlaps {
-            let mut bytes = vec![0; place.len()];
-            body.open_into(&mut bytes) && {
-                place.copy_from_slice(&bytes);
-                true
-            }
+        let opens = if self.have.overlaps(start, end) {
+            let mut bytes = vec![0; body.len()];
+            let buffer = self.buffer.as_mut().ok_or(Unfit::Misplaced)?;
+            body.open_into(&mut bytes) && buffer.write_at(start, &bytes).is_ok()
         } else {
-            body.open_into(place)
+            body.open_into(self.place(start, end).ok_or(Unfit::Misplaced)?)
         };
         if !opens {
             return Err(Unfit::Forged);
